@@ -1,0 +1,174 @@
+//! `cargo xtask test`: everything that this repository claims, shown.
+
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use crate::Build;
+use crate::boot::{self, Stage};
+use crate::check;
+use crate::doctor::{self, Consent, Need};
+use crate::image::{Baked, Profile, bake, compile};
+use crate::refusals;
+use crate::repro;
+use crate::run::{cargo, find, run};
+use crate::twins;
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Without images and boots: what needs no package archive and no QEMU.
+    #[arg(long)]
+    quick: bool,
+    /// Only the steps whose name holds this text; they rely on what earlier runs left.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// Where the package archive is, when the machine's own apt configuration names none.
+    #[arg(long, value_name = "URL")]
+    mirror: Option<String>,
+    /// Install missing system packages without asking.
+    #[arg(long)]
+    yes: bool,
+}
+
+/// What was tried, in order.
+#[derive(Default)]
+pub(crate) struct Tally {
+    /// Name, whether it went well, seconds.
+    steps: Vec<(String, bool, u64)>,
+    /// Leave out every step whose name lacks this.
+    only: String,
+}
+
+impl Tally {
+    /// Does one thing; its failure is kept, and the rest goes on. Returns whether to build on it.
+    pub(crate) fn step(
+        &mut self,
+        name: impl Into<String>,
+        work: impl FnOnce() -> Result<()>,
+    ) -> bool {
+        let name = name.into();
+        if !name.contains(&self.only) {
+            return true;
+        }
+        println!("\n== {name}");
+        let start = Instant::now();
+        let outcome = work();
+        if let Err(error) = &outcome {
+            println!("FAILED  {name}: {error:#}");
+        }
+        self.steps.push((name, outcome.is_ok(), start.elapsed().as_secs()));
+        outcome.is_ok()
+    }
+
+    pub(crate) fn close(&self) -> Result<()> {
+        if self.steps.is_empty() {
+            bail!("no step's name holds `{}`", self.only);
+        }
+        println!("\n== summary");
+        for (name, ok, seconds) in &self.steps {
+            println!("{:7} {seconds:5} s  {name}", if *ok { "ok" } else { "FAILED" });
+        }
+        let failed = self.steps.iter().filter(|(_, ok, _)| !ok).count();
+        println!("{} passed, {failed} failed", self.steps.len() - failed);
+        if failed > 0 {
+            bail!("{failed} of {} steps failed", self.steps.len());
+        }
+        Ok(())
+    }
+}
+
+/// The verb.
+pub(crate) fn test(options: &Options) -> Result<()> {
+    let only = options.only.clone().unwrap_or_default();
+    let mut tally = Tally { only, ..Tally::default() };
+    let consent = Consent::from_flag(options.yes);
+    check::sources(&mut tally);
+    if !tally.step("doctor", || doctor::ready(Need::Test, consent)) || !tally.step("build", compile)
+    {
+        return tally.close();
+    }
+    tally.step("tests of every crate", || {
+        let mut command = cargo();
+        // No judge may be missing quietly.
+        command.env("REQUIRE_TOOLS", "1");
+        if find("cargo-nextest").is_some() {
+            run(command.args(["nextest", "run", "--workspace", "--no-fail-fast"]))
+        } else {
+            run(command.args([
+                "test",
+                "--workspace",
+                "--no-fail-fast",
+                "--bins",
+                "--lib",
+                "--tests",
+            ]))
+        }
+    });
+    tally.step("examples in the documentation", || {
+        run(cargo().args(["test", "--quiet", "--workspace", "--doc"]))
+    });
+    if !options.quick {
+        images(&mut tally, options);
+    }
+    tally.close()
+}
+
+fn images(tally: &mut Tally, options: &Options) {
+    for name in ["mini", "container-host"] {
+        let baked = tally.step(format!("image {name}"), || {
+            bake(&Profile::find(name)?, &Build::plain(name, options.mirror.clone()))
+        });
+        if baked {
+            // The larger disk of one of them shows that root grows to its end.
+            let size = (name == "mini").then_some("10G");
+            tally.step(format!("boot {name} twice, look inside"), || looked_into(name, size));
+        }
+    }
+    let Ok(good) = Profile::find("mini").and_then(|profile| Baked::of(&profile.output())) else {
+        return;
+    };
+    tally.step("reproduced: mini", || repro::show(&Profile::find("mini")?));
+    for name in refusals::names() {
+        tally.step(format!("refused: {name}"), || {
+            println!("ok      {}", refusals::refuse(name, &good.disk)?);
+            Ok(())
+        });
+    }
+    let booted = Stage::folder("mini").join(Stage::OVERLAY);
+    for name in twins::names() {
+        tally.step(format!("twin disk: {name}"), || {
+            println!("ok      {}", twins::show(name, &good.disk, &booted)?);
+            Ok(())
+        });
+    }
+    if options.only.is_none() {
+        let _ = std::fs::remove_file(booted);
+    }
+}
+
+/// Leaves the booted disk: the twins need one.
+fn looked_into(name: &str, size: Option<&str>) -> Result<()> {
+    let profile = Profile::find(name)?;
+    let baked = Baked::of(&profile.output())?;
+    let stage = Stage::set(name, &baked.disk, size)?;
+    boot::report(&boot::check(&stage, &boot::expected(&profile, &baked))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_failed_step_fails_the_whole_and_the_rest_still_runs() {
+        let mut tally = Tally::default();
+        assert!(tally.step("good", || Ok(())));
+        assert!(!tally.step("bad", || bail!("no")));
+        assert!(tally.step("after", || Ok(())));
+        assert!(tally.close().is_err());
+        assert_eq!(tally.steps.len(), 3);
+        tally.only = "other".into();
+        assert!(tally.step("left out", || bail!("no")));
+        assert_eq!(tally.steps.len(), 3);
+    }
+}
