@@ -1,0 +1,24 @@
+//! Bytes by digest, trees over bytes, results by key.
+//!
+//! The lowest floor of the house. It knows what a blob, a tree and a stage are, and keeps the
+//! results of stages on disk. It does not know what a package, an image or OSTree is.
+
+mod canonical;
+mod compress;
+mod digest;
+mod identity;
+mod keep;
+mod parallel;
+mod scratch;
+mod stage;
+mod tree;
+
+pub use canonical::{Reached, decode, encode, reached};
+pub use compress::{ZSTD_LEVEL, compress, decompress, decompressor};
+pub use digest::{Blob, Digest, Hasher};
+pub use identity::{Epoch, Seed};
+pub use keep::{Outcome, Run, Store, list};
+pub use parallel::parallel;
+pub use scratch::{Scratch, Sink};
+pub use stage::{Erased, Stage};
+pub use tree::{Entry, Node, Owner, Tree, TreeId};
