@@ -1,0 +1,21 @@
+//! Foreign archives and indexes to typed records.
+//!
+//! This crate reads what distributions publish: package indexes, package archives and their
+//! maintainer scripts, as data. It does not know how bytes were fetched, which packages an image
+//! wants, or what becomes of their files. A package's own habits and its family's words stay here.
+
+mod archive;
+mod container;
+mod dependency;
+mod index;
+mod marked;
+mod record;
+mod script;
+mod version;
+
+pub use archive::*;
+pub use dependency::*;
+pub use index::*;
+pub use record::*;
+pub use script::*;
+pub use version::*;
