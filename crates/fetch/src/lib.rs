@@ -1,0 +1,23 @@
+//! The only socket; hands out nothing unverified.
+//!
+//! It knows OpenPGP verification, HTTP, and where this machine's package manager finds an
+//! archive. It does not know what an index or a package holds: a signed text is handed out once
+//! its signature is checked, every other byte once its digest is.
+
+mod address;
+mod cleartext;
+mod client;
+mod download;
+mod keyring;
+mod machine;
+mod mirror;
+mod progress;
+mod settings;
+
+pub use address::Address;
+pub use client::{Client, signed, verified};
+pub use download::{Wanted, all};
+pub use keyring::{Keyring, Signed};
+pub use machine::{Machine, read_machine};
+pub use mirror::{Mirror, Place, mirror};
+pub use progress::Progress;
