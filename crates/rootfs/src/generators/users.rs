@@ -1,0 +1,307 @@
+//! Users and groups from `sysusers.d(5)`, as systemd-sysusers(8) makes them.
+//!
+//! Two things differ, on purpose. Lines are put in a canonical order before ids are given, so
+//! that shuffled lines give the same files; and an id that any line pins is never given to a
+//! line that lets the machine choose. The day of the last password change is a constant.
+
+mod database;
+mod lines;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result, bail};
+use store::{Entry, Owner, Scratch, Tree};
+
+use self::database::Database;
+use self::lines::{GroupLine, Id, Lines, UserGroup, UserLine};
+use super::BOTH;
+use super::files::{drop_ins, put, text};
+use crate::{Change, Generator, Patterns};
+
+const ORIGIN: &str = "generator:users";
+const DIRECTORIES: [&str; 3] = ["etc/sysusers.d", "run/sysusers.d", "usr/lib/sysusers.d"];
+const FILES: [&str; 4] = ["etc/passwd", "etc/group", "etc/shadow", "etc/gshadow"];
+
+/// Ids that are given where no line pins one, the highest first (`SYS_UID_MAX` down).
+const CHOSEN: std::ops::RangeInclusive<u32> = 1..=999;
+
+pub(crate) const ROW: Generator = Generator {
+    name: "users",
+    revision: 1,
+    purposes: BOTH,
+    reads: &[
+        "etc/sysusers.d/*",
+        "usr/lib/sysusers.d/*",
+        "usr/share/*/passwd.master",
+        "usr/share/*/group.master",
+        "etc/passwd",
+        "etc/group",
+        "etc/shadow",
+        "etc/gshadow",
+    ],
+    writes: &[
+        "etc/passwd",
+        "etc/passwd-",
+        "etc/group",
+        "etc/group-",
+        "etc/shadow",
+        "etc/shadow-",
+        "etc/gshadow",
+        "etc/gshadow-",
+    ],
+    run,
+};
+
+fn run(tree: &Tree, scratch: &Scratch<'_>) -> Result<Change> {
+    let mut lines = Lines::default();
+    for file in drop_ins(tree, &DIRECTORIES, ".conf") {
+        let text = text(tree, scratch, &file)?.unwrap_or_default();
+        lines.read(&text).with_context(|| format!("read users from `{file}`"))?;
+    }
+    let mut database = Database::parse(&base(tree, scratch)?)?;
+    if lines.is_empty() && database.users.is_empty() && database.groups.is_empty() {
+        return Ok(Change::default());
+    }
+    allocate(lines, &mut database)?;
+    let mut change = Change::default();
+    let shadow = database.groups.iter().find(|group| group.name == "shadow");
+    let shadow = shadow.map_or(Owner::ROOT, |group| Owner::Id(group.id));
+    for (path, text) in FILES.iter().zip(database.texts()) {
+        put(&mut change, scratch, path, text.as_bytes(), ORIGIN)?;
+        if let Some(entry) = change.add.0.get_mut(*path)
+            && path.ends_with("shadow")
+        {
+            *entry = Entry { mode: 0o640, group: shadow.clone(), ..entry.clone() };
+        }
+    }
+    Ok(change)
+}
+
+/// The four files to begin with: those of the tree, else the distribution's masters, where `*`
+/// stands for a password that is kept elsewhere.
+fn base(tree: &Tree, scratch: &Scratch<'_>) -> Result<[String; 4]> {
+    let mut files = <[String; 4]>::default();
+    for (text_of, path) in files.iter_mut().zip(FILES) {
+        if let Some(found) = text(tree, scratch, path)? {
+            *text_of = found;
+            continue;
+        }
+        let pattern = Patterns::of(&[&format!("usr/share/*/{}.master", &path["etc/".len()..])]);
+        if let Some(master) = tree.0.keys().find(|path| pattern.matches(path)) {
+            let master = text(tree, scratch, master)?.unwrap_or_default();
+            *text_of = master.lines().map(|line| line.replacen(":*:", ":x:", 1) + "\n").collect();
+        }
+    }
+    Ok(files)
+}
+
+/// Ids given while lines become entries.
+struct Ids {
+    /// User ids in use, by whom.
+    users: BTreeMap<u32, String>,
+    /// Group ids in use, by whom.
+    groups: BTreeMap<u32, String>,
+    /// Ids that some line pins.
+    pinned: BTreeSet<u32>,
+    /// Where ids that nobody pins come from, the highest last.
+    free: Vec<u32>,
+}
+
+impl Ids {
+    /// Whether a new user `name` may have `id`; with `strict` no group of another name may.
+    fn user_may(&self, id: u32, name: &str, strict: bool) -> bool {
+        !self.users.contains_key(&id)
+            && (!strict || self.groups.get(&id).is_none_or(|other| other == name))
+    }
+
+    fn group_may(&self, id: u32, name: &str, strict: bool) -> bool {
+        !self.groups.contains_key(&id)
+            && (!strict || self.users.get(&id).is_none_or(|other| other == name))
+    }
+
+    /// The next id that neither a user nor a group of another name has, and no line pins.
+    fn next(&mut self, name: &str, may: fn(&Self, u32, &str, bool) -> bool) -> Result<u32> {
+        while let Some(id) = self.free.pop() {
+            if !self.pinned.contains(&id) && may(self, id, name, true) {
+                return Ok(id);
+            }
+        }
+        bail!("no system id is left for `{name}`")
+    }
+}
+
+/// Turns lines into entries of `database`.
+fn allocate(lines: Lines, database: &mut Database) -> Result<()> {
+    let Lines { users, groups, members, ranges } = lines;
+    let by_id = |entries: Vec<(u32, String)>| entries.into_iter().collect::<BTreeMap<_, _>>();
+    let pinned = users.values().filter_map(|user| user.id.number());
+    let pinned = pinned.chain(groups.values().filter_map(|group| group.id.number())).collect();
+    let free: BTreeSet<u32> =
+        if ranges.is_empty() { CHOSEN.collect() } else { ranges.into_iter().flatten().collect() };
+    let mut ids = Ids {
+        users: by_id(database.users.iter().map(|user| (user.id, user.name.clone())).collect()),
+        groups: by_id(database.groups.iter().map(|group| (group.id, group.name.clone())).collect()),
+        pinned,
+        free: free.into_iter().collect(),
+    };
+    let made: BTreeSet<String> = users.keys().chain(groups.keys()).cloned().collect();
+    let mut queued: BTreeMap<String, u32> = BTreeMap::new();
+    let implied_groups = members.keys().filter(|group| !made.contains(*group));
+    let implied_groups: Vec<GroupLine> =
+        implied_groups.map(|name| GroupLine { name: name.clone(), id: Id::Any }).collect();
+    let all: BTreeSet<&String> = members.values().flatten().collect();
+    let implied_users = all.into_iter().filter(|user| !users.contains_key(*user));
+    let implied_users: Vec<UserLine> = implied_users.map(|name| UserLine::implied(name)).collect();
+
+    for group in canonical(groups.into_values().chain(implied_groups), |g| (&g.id, &g.name)) {
+        add_group(&group.name, &group.id, None, &mut ids, database, &mut queued)?;
+    }
+    for user in canonical(users.into_values().chain(implied_users), |u| (&u.id, &u.name)) {
+        add_user(&user, &mut ids, database, &mut queued)
+            .with_context(|| format!("make the user `{}`", user.name))?;
+    }
+    database.join(&members);
+    Ok(())
+}
+
+/// Lines with an id first, by id, then the others; of equals by name.
+fn canonical<T>(lines: impl Iterator<Item = T>, key: fn(&T) -> (&Id, &String)) -> Vec<T> {
+    let mut lines: Vec<T> = lines.collect();
+    lines.sort_by(|a, b| key(a).cmp(&key(b)));
+    lines
+}
+
+/// The id of the group `name`, which is made unless it is there. `like` is the id of the user
+/// that it belongs to.
+fn add_group(
+    name: &str,
+    wanted: &Id,
+    like: Option<u32>,
+    ids: &mut Ids,
+    database: &mut Database,
+    queued: &mut BTreeMap<String, u32>,
+) -> Result<u32> {
+    if let Some(group) = database.groups.iter().find(|group| group.name == name) {
+        return Ok(group.id);
+    }
+    let wished = wanted.number().filter(|id| ids.group_may(*id, name, false));
+    let wished = wished.or_else(|| like.filter(|id| ids.group_may(*id, name, true)));
+    let id = match wished {
+        Some(id) => id,
+        None => ids.next(name, Ids::group_may)?,
+    };
+    ids.groups.insert(id, name.to_owned());
+    queued.insert(name.to_owned(), id);
+    database.add_group(name, id);
+    Ok(id)
+}
+
+fn add_user(
+    user: &UserLine,
+    ids: &mut Ids,
+    database: &mut Database,
+    queued: &mut BTreeMap<String, u32>,
+) -> Result<()> {
+    let pinned = user.id.number();
+    // A user whose group is somebody else's need not keep clear of a group with its number.
+    let (group, strict) = match &user.group {
+        UserGroup::Id(id) => match ids.groups.contains_key(id) {
+            true => (*id, true),
+            false => bail!("its group {id} does not exist"),
+        },
+        UserGroup::Name(name) => match queued.get(name) {
+            Some(id) => (*id, false),
+            None => match database.groups.iter().find(|group| group.name == *name) {
+                Some(group) => (group.id, false),
+                None => bail!("its group `{name}` does not exist"),
+            },
+        },
+        UserGroup::Own => match queued.get(&user.name) {
+            Some(id) => (*id, false),
+            None => (add_group(&user.name, &Id::Any, pinned, ids, database, queued)?, true),
+        },
+    };
+    if database.users.iter().any(|other| other.name == user.name) {
+        return Ok(());
+    }
+    let wished = pinned.filter(|id| ids.user_may(*id, &user.name, strict));
+    let id = match wished.or_else(|| Some(group).filter(|id| ids.user_may(*id, &user.name, true))) {
+        Some(id) => id,
+        None => ids.next(&user.name, Ids::user_may)?,
+    };
+    ids.users.insert(id, user.name.clone());
+    database.add_user(user, id, group);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Sample;
+    use super::*;
+
+    const MASTERS: [(&str, &str); 2] = [
+        ("usr/share/base-passwd/passwd.master", "root:*:0:0:root:/root:/bin/bash\n"),
+        ("usr/share/base-passwd/group.master", "root:*:0:\nshadow:*:42:\nnogroup:*:65534:\n"),
+    ];
+
+    fn made(confs: &[(&str, &str)]) -> Result<Vec<String>> {
+        let mut sample = Sample::new();
+        for (path, text) in MASTERS.iter().chain(confs) {
+            sample = sample.file(path, text.as_bytes());
+        }
+        let tree = sample.run(&ROW)?;
+        Ok(FILES.iter().map(|path| sample.text(&tree, path)).collect())
+    }
+
+    #[test]
+    fn any_order_of_lines_gives_the_same_files() {
+        let lines =
+            ["u zed -", "g aaa 998", "m zed render", "u bob 997:nogroup", "u! ann -", "g x -"];
+        let forth = lines.join("\n");
+        let back: String = lines.iter().rev().flat_map(|line| [*line, "\n"]).collect();
+        let a = made(&[("usr/lib/sysusers.d/a.conf", &forth)]).unwrap();
+        let b = made(&[("usr/lib/sysusers.d/a.conf", &back)]).unwrap();
+        assert_eq!(a, b);
+        assert!(a[1].contains("aaa:x:998:\n") && a[0].contains("bob:x:997:65534::/:"), "{a:?}");
+    }
+
+    #[test]
+    fn a_pin_wins_over_the_packages_own_line_and_over_chosen_ids() {
+        let files = made(&[
+            ("usr/lib/sysusers.d/00-ids.conf", "u sshd 906:65534\ng input 999\n"),
+            ("usr/lib/sysusers.d/openssh.conf", "u sshd -:nogroup \"sshd user\" /run/sshd\n"),
+            ("usr/lib/sysusers.d/udev.conf", "g input -\ng aaa -\n"),
+        ])
+        .unwrap();
+        assert!(files[0].contains("sshd:x:906:65534::/:/usr/sbin/nologin\n"), "{}", files[0]);
+        assert!(files[1].contains("input:x:999:\n") && files[1].contains("aaa:x:998:\n"));
+    }
+
+    #[test]
+    fn every_user_of_the_base_has_a_shadow_line_of_a_constant_day() {
+        let files = made(&[]).unwrap();
+        assert_eq!(files[2], "root:*:1:0:99999:7:::\n");
+        assert_eq!(files[3], "root:*::\nshadow:*::\nnogroup:*::\n");
+    }
+
+    #[test]
+    fn two_lines_of_one_file_that_disagree_are_an_error() {
+        for lines in ["u a 900\nu a 901\n", "g a 900\ng a -\n", "u a 900:nope\n", "u a 900:4242\n"]
+        {
+            assert!(made(&[("usr/lib/sysusers.d/a.conf", lines)]).is_err(), "{lines}");
+        }
+    }
+
+    #[test]
+    fn shadow_files_are_for_the_group_shadow_alone() {
+        let mut sample = Sample::new();
+        for (path, text) in MASTERS {
+            sample = sample.file(path, text.as_bytes());
+        }
+        let tree = sample.run(&ROW).unwrap();
+        for path in ["etc/shadow", "etc/gshadow"] {
+            let entry = tree.get(path).unwrap();
+            assert_eq!((entry.mode, &entry.group), (0o640, &Owner::Id(42)), "{path}");
+        }
+    }
+}

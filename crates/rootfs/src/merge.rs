@@ -1,0 +1,238 @@
+//! The second layer: many packages become one tree.
+//!
+//! Per package: aliases, diversions, its rule. Then every path is claimed once, whatever the
+//! order of packages. Then the distribution's rules, what the profile drops, its files, and what
+//! packages said beyond their files, written down where generators look for it.
+
+mod claim;
+mod facts;
+mod shape;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result, bail, ensure};
+use package::Moment;
+use serde::{Deserialize, Serialize};
+use store::{Digest, Entry, Node, Owner, Scratch, Stage, Tree, TreeId};
+
+use crate::{Image, Imported, Mode, Rule, Rules};
+use claim::Claims;
+use shape::Aliases;
+
+/// Input of [`MERGE`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Merge {
+    /// The packages, in any order.
+    pub imported: Vec<Imported>,
+    /// The distribution's rules.
+    pub rules: Rules,
+    /// What the profile says in the same words; it wins over rules. `assume` and `divert` mean
+    /// nothing here, `drop` goes over every package's paths.
+    pub profile: Rule,
+    /// Trees laid over the packages', later ones over earlier ones.
+    pub overlays: Vec<Overlay>,
+    /// Package to the digests of its scripts that the profile acknowledges.
+    pub acknowledged: BTreeMap<String, BTreeSet<Digest>>,
+    /// What os-release will say.
+    pub image: Option<Image>,
+}
+
+/// Files that no package brings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overlay {
+    /// Where they come from, as the inventory names it (`profile:mini`).
+    pub origin: String,
+    /// The files.
+    pub tree: TreeId,
+}
+
+/// Result of [`MERGE`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Merged {
+    /// One tree, with `boot/**`, the aliases as links, and `.facts/**` for generators.
+    pub tree: TreeId,
+    /// What a person should know.
+    pub warnings: Vec<String>,
+    /// Scripts that no rule covers and the profile does not acknowledge.
+    pub unreviewed: Vec<Unreviewed>,
+    /// Configuration file to its package, for those that reached the tree.
+    pub config: BTreeMap<String, String>,
+    /// Masked unit to the reason.
+    pub masked: BTreeMap<String, String>,
+    /// Path to the reason why it may lack a library.
+    pub unmet: BTreeMap<String, String>,
+}
+
+/// A script that nobody has read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unreviewed {
+    /// The package.
+    pub package: String,
+    /// When the script would run.
+    pub moment: Moment,
+    /// What a rule or an acknowledgement names.
+    pub digest: Digest,
+    /// What it would have done.
+    pub text: String,
+}
+
+/// Makes one tree of many.
+///
+/// # Errors
+/// A path that two packages claim without a right to (both are named), a path below something
+/// that is no directory, a rule that names what is not there.
+pub const MERGE: Stage<Merge, Merged> = Stage {
+    name: "merge",
+    revision: 1,
+    about: |input| format!("{} packages", input.imported.len()),
+    run: merge,
+};
+
+fn merge(input: &Merge, scratch: &Scratch<'_>) -> Result<Merged> {
+    let mut imported: Vec<&Imported> = input.imported.iter().collect();
+    imported.sort_by(|a, b| a.id.cmp(&b.id));
+    input.rules.check()?;
+    let rules: Vec<Option<&Rule>> =
+        imported.iter().map(|one| input.rules.for_package(&one.id.name)).collect();
+    let aliases = Aliases::new(&input.rules.distribution.aliases)?;
+    let mut warnings = Vec::new();
+
+    let mut claims = Claims::default();
+    for (one, rule) in imported.iter().zip(&rules) {
+        let tree = scratch.tree(&one.tree)?;
+        let shaped = shape::package(tree, &one.id.name, *rule, &aliases, scratch)
+            .with_context(|| format!("apply rules to `{}`", one.id.name))?;
+        claims.add(one, shaped, &input.rules, &aliases);
+    }
+    let mut tree = claims.settle()?;
+
+    let distribution = distribution_rule(&input.rules);
+    shape::write(&mut tree, &distribution, "distribution", scratch)?;
+    tree.0.retain(|path, _| !input.rules.distribution.drop.matches(path));
+    tree.0.retain(|path, _| !input.profile.drop.matches(path));
+    shape::copy(&mut tree, &input.profile, "profile")?;
+    shape::write(&mut tree, &input.profile, "profile", scratch)?;
+    for overlay in &input.overlays {
+        let over = aliases.apply(scratch.tree(&overlay.tree)?, &overlay.origin)?;
+        lay_over(&mut tree, over, &overlay.origin)?;
+    }
+    let mut all: Vec<&Rule> = vec![&input.profile];
+    all.extend(rules.iter().flatten());
+    all.push(&distribution);
+    for (one, rule) in imported.iter().zip(&rules) {
+        facts::modes(&mut tree, one, *rule, &aliases, &mut warnings)?;
+    }
+    for rule in [&distribution, &input.profile] {
+        set_modes(&mut tree, &rule.modes)?;
+    }
+    let masked = facts::units(&mut tree, &all, scratch)?;
+    facts::lines(&mut tree, &all, scratch)?;
+    facts::for_generators(&mut tree, &imported, &all, input.image.as_ref(), scratch)?;
+    aliases.link(&mut tree)?;
+    let tree = tree.with_parents("merge");
+    check_parents(&tree)?;
+
+    let config = imported
+        .iter()
+        .flat_map(|one| one.config.iter().map(|path| (aliases.path(path), one.id.name.clone())));
+    let config = config.filter(|(path, _)| tree.get(path).is_some()).collect();
+    let unmet = all.iter().flat_map(|rule| rule.unmet.clone()).collect();
+    let unreviewed = unreviewed(&imported, &rules, &input.acknowledged)?;
+    Ok(Merged { tree: scratch.put_tree(&tree)?, warnings, unreviewed, config, masked, unmet })
+}
+
+/// What the distribution says, in the words of a rule.
+fn distribution_rule(rules: &Rules) -> Rule {
+    let of = &rules.distribution;
+    Rule {
+        link: of.link.clone(),
+        write: of.write.clone(),
+        modes: of.modes.clone(),
+        users: of.users.clone(),
+        tmpfiles: of.tmpfiles.clone(),
+        ..Rule::default()
+    }
+}
+
+/// Puts an overlay's entries over what is there.
+fn lay_over(tree: &mut Tree, over: Tree, origin: &str) -> Result<()> {
+    for (path, mut entry) in over.0 {
+        entry.origin = origin.to_owned();
+        match (tree.get(&path).map(|old| &old.node), &entry.node) {
+            (Some(Node::Directory), Node::Directory) => continue,
+            (Some(old), Node::Directory) => {
+                let what = if matches!(old, Node::File(_)) { "file" } else { "link" };
+                bail!("`{origin}` has a directory `{path}` where packages have a {what}");
+            }
+            (Some(Node::Directory), _) => {
+                tree.remove_all(&path);
+            }
+            _ => {}
+        }
+        tree.insert(&path, entry)?;
+    }
+    Ok(())
+}
+
+/// Applies a rule's modes; each path must be there.
+fn set_modes(tree: &mut Tree, modes: &BTreeMap<String, Mode>) -> Result<()> {
+    for (path, wanted) in modes {
+        let entry = tree.0.get_mut(path);
+        let entry = entry.with_context(|| format!("set mode of `{path}`, which is not there"))?;
+        set_mode(entry, wanted);
+    }
+    Ok(())
+}
+
+fn set_mode(entry: &mut Entry, wanted: &Mode) {
+    let named = |name: &String| match name.parse::<u32>() {
+        Ok(id) => Owner::Id(id),
+        Err(_) if name == "root" => Owner::ROOT,
+        Err(_) => Owner::Name(name.clone()),
+    };
+    entry.mode = wanted.mode.unwrap_or(entry.mode);
+    if let Some(owner) = &wanted.owner {
+        entry.owner = named(owner);
+    }
+    if let Some(group) = &wanted.group {
+        entry.group = named(group);
+    }
+}
+
+fn check_parents(tree: &Tree) -> Result<()> {
+    for (path, entry) in &tree.0 {
+        if let Some((parent, _)) = path.rsplit_once('/') {
+            let above = tree.get(parent).with_context(|| format!("find the parent of `{path}`"))?;
+            ensure!(
+                above.node == Node::Directory,
+                "`{path}` of `{}` lies below `{parent}` of `{}`, which is no directory",
+                entry.origin,
+                above.origin
+            );
+        }
+    }
+    Ok(())
+}
+
+fn unreviewed(
+    imported: &[&Imported],
+    rules: &[Option<&Rule>],
+    acknowledged: &BTreeMap<String, BTreeSet<Digest>>,
+) -> Result<Vec<Unreviewed>> {
+    let mut found = Vec::new();
+    for (one, rule) in imported.iter().zip(rules) {
+        for (moment, left) in &one.remainders {
+            let digest = left.digest.context("a remainder without digest")?;
+            let reviewed = rule.is_some_and(|rule| {
+                rule.scripts.iter().any(|s| s.moment == *moment && s.sha256.contains(&digest))
+            });
+            let known = acknowledged.get(&one.id.name);
+            let known = known.is_some_and(|digests| digests.contains(&digest));
+            if !reviewed && !known {
+                let (package, text) = (one.id.name.clone(), left.text.clone());
+                found.push(Unreviewed { package, moment: *moment, digest, text });
+            }
+        }
+    }
+    Ok(found)
+}

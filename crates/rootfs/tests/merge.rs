@@ -1,0 +1,306 @@
+//! Properties of MERGE on trees made by hand.
+
+use std::collections::BTreeMap;
+
+use package::{Alternative, Capability, Fact, Family, Id, Moment, Remainder, Version};
+use rootfs::{Alternatives, Imported, MERGE, Merge, Merged, Overlay, Rule, Rules};
+use store::{Digest, Entry, Node, Owner, Store, Tree};
+
+fn store(name: &str) -> Store {
+    Store::open(&judge::scratch(&format!("merge-{name}")), None).unwrap()
+}
+
+fn rules(packages: &[(&str, &str)]) -> Rules {
+    let mut rules = Rules::default();
+    for (from, to) in [("lib", "usr/lib"), ("bin", "usr/bin")] {
+        rules.distribution.aliases.insert(from.into(), to.into());
+    }
+    for (name, rule) in packages {
+        rules.packages.insert((*name).to_owned(), serde_json::from_str(rule).unwrap());
+    }
+    rules
+}
+
+/// A path and what is there: `=text` a file, `>target` a link, `/` a directory.
+fn tree(store: &Store, origin: &str, entries: &[(&str, &str)]) -> Tree {
+    let mut tree = Tree::default();
+    for (path, what) in entries {
+        let entry = match what.split_at(1) {
+            ("=", text) => Entry::file(store.put(text.as_bytes()).unwrap(), 0o644, origin),
+            (">", target) => Entry::symlink(target, origin),
+            _ => Entry::directory(origin),
+        };
+        tree.insert(path, entry).unwrap();
+    }
+    tree
+}
+
+fn package(store: &Store, name: &str, entries: &[(&str, &str)]) -> Imported {
+    Imported {
+        family: Family::Deb,
+        id: Id {
+            name: name.to_owned(),
+            version: Version("1".to_owned()),
+            architecture: "all".to_owned(),
+        },
+        tree: store.put_tree(&tree(store, name, entries)).unwrap(),
+        facts: vec![],
+        remainders: vec![],
+        replaces: vec![],
+        config: vec![],
+    }
+}
+
+fn replacing(mut package: Imported, name: &str) -> Imported {
+    package.replaces.push(Capability { name: name.to_owned(), range: None });
+    package
+}
+
+/// The result for every order of the packages, which must not matter.
+fn merge(store: &Store, input: &Merge) -> Result<(Tree, Merged), String> {
+    let run = |input: &Merge| store.realize(&MERGE, input).map_err(|error| format!("{error:#}"));
+    let mut reversed = input.clone();
+    reversed.imported.reverse();
+    let (one, other) = (run(input), run(&reversed));
+    assert_eq!(one, other, "the order of packages matters");
+    let merged = one?;
+    Ok((store.tree(&merged.tree).unwrap(), merged))
+}
+
+fn of(imported: &[&Imported], rules: Rules) -> Merge {
+    let imported = imported.iter().map(|one| (*one).clone()).collect();
+    Merge { imported, rules, ..Merge::default() }
+}
+
+fn text(store: &Store, tree: &Tree, path: &str) -> String {
+    let blob = tree.get(path).unwrap_or_else(|| panic!("no `{path}`")).blob().unwrap();
+    String::from_utf8(store.read(&blob).unwrap()).unwrap()
+}
+
+#[test]
+fn a_real_lib_directory_lands_under_usr_and_the_link_stays() {
+    let store = store("alias");
+    let base =
+        package(&store, "base", &[("lib", ">usr/lib"), ("usr/lib", "/"), ("bin", ">usr/bin")]);
+    let third = package(
+        &store,
+        "third",
+        &[("lib", "/"), ("lib/x", "/"), ("lib/x/f.so", "=elf"), ("bin/f", "=1")],
+    );
+    let (tree, _) = merge(&store, &of(&[&base, &third], rules(&[]))).unwrap();
+    assert_eq!(text(&store, &tree, "usr/lib/x/f.so"), "elf");
+    assert_eq!(tree.get("lib").unwrap().node, Node::Symlink("usr/lib".into()));
+    assert_eq!(tree.get("usr/bin/f").unwrap().origin, "third");
+    assert!(tree.get("lib/x/f.so").is_none());
+}
+
+#[test]
+fn a_file_or_another_link_named_as_an_alias_is_refused() {
+    let store = store("alias-bad");
+    for (what, says) in [("=file", "has a file `lib`"), (">usr/lib64", "not to `usr/lib`")] {
+        let bad = package(&store, "bad", &[("lib", what)]);
+        let error = merge(&store, &of(&[&bad], rules(&[]))).unwrap_err();
+        assert!(error.contains("`bad`") && error.contains(says), "{error}");
+    }
+}
+
+#[test]
+fn a_link_claimed_twice_needs_replaces_whatever_the_order() {
+    let store = store("claims");
+    let a = package(&store, "a", &[("usr/x", ">one")]);
+    let b = package(&store, "b", &[("usr/x", ">two")]);
+    let error = merge(&store, &of(&[&a, &b], rules(&[]))).unwrap_err();
+    for part in ["`usr/x`", "`a` (link to one)", "`b` (link to two)"] {
+        assert!(error.contains(part), "{error}");
+    }
+    let b = replacing(b, "a");
+    let (tree, _) = merge(&store, &of(&[&a, &b], rules(&[]))).unwrap();
+    assert_eq!(tree.get("usr/x").unwrap().node, Node::Symlink("two".into()));
+    let both = [&replacing(a.clone(), "b"), &b];
+    assert!(merge(&store, &of(&both, rules(&[]))).is_err(), "two that replace each other");
+}
+
+#[test]
+fn replaces_with_a_range_holds_for_versions_in_it_only() {
+    let store = store("range");
+    let a = package(&store, "a", &[("usr/x", "=one")]);
+    for (bound, ok) in [("2", true), ("1", false)] {
+        let mut b = package(&store, "b", &[("usr/x", "=two")]);
+        let range = Some((package::Relation::Earlier, Version(bound.to_owned())));
+        b.replaces.push(Capability { name: "a".to_owned(), range });
+        assert_eq!(merge(&store, &of(&[&a, &b], rules(&[]))).is_ok(), ok, "<< {bound}");
+    }
+}
+
+#[test]
+fn identical_content_is_shared_and_a_directory_may_be_made_by_many() {
+    let store = store("same");
+    let a = package(&store, "a", &[("usr", "/"), ("usr/x", "=one")]);
+    let b = package(&store, "b", &[("usr", "/"), ("usr/x", "=one")]);
+    let (tree, _) = merge(&store, &of(&[&a, &b], rules(&[]))).unwrap();
+    assert_eq!(tree.get("usr/x").unwrap().origin, "a");
+    let c = package(&store, "c", &[("usr/x", "/")]);
+    assert!(merge(&store, &of(&[&a, &c], rules(&[]))).unwrap_err().contains("(directory 0755)"));
+}
+
+#[test]
+fn a_diversion_moves_the_path_of_others() {
+    let store = store("divert");
+    let a = package(&store, "a", &[("usr/bin/x", "=one")]);
+    let b = package(&store, "b", &[("usr/bin/x", "=two")]);
+    let rule = r#"{"divert": {"usr/bin/x": "usr/bin/x.other"}}"#;
+    let (tree, _) = merge(&store, &of(&[&a, &b], rules(&[("b", rule)]))).unwrap();
+    assert_eq!(text(&store, &tree, "usr/bin/x"), "two");
+    assert_eq!(text(&store, &tree, "usr/bin/x.other"), "one");
+}
+
+#[test]
+fn a_path_below_another_packages_link_is_refused() {
+    let store = store("below");
+    let a = package(&store, "a", &[("usr/x", ">y")]);
+    let b = package(&store, "b", &[("usr/x/z", "=1")]);
+    let error = merge(&store, &of(&[&a, &b], rules(&[]))).unwrap_err();
+    assert!(error.contains("`usr/x/z` of `b` lies below `usr/x` of `a`"), "{error}");
+}
+
+#[test]
+fn a_rule_copies_before_it_drops_and_names_owners() {
+    let store = store("rule");
+    let a = package(&store, "a", &[("usr/share/a/conf", "=key"), ("usr/share/doc/a", "=doc")]);
+    let rule = r#"{
+        "copy": {"usr/share/a/conf": "etc/a.conf"}, "drop": ["usr/share/a/**"],
+        "write": {"etc/b": "text"}, "link": {"etc/c": "b"}, "directories": ["var/lib/a"],
+        "modes": {"etc/a.conf": {"mode": "0640", "group": "_a"}},
+        "users": ["u _a 900"], "tmpfiles": ["d /run/a"]
+    }"#;
+    let mut rules = rules(&[("a", rule)]);
+    rules.distribution.drop = rootfs::Patterns::of(&["usr/share/doc/**"]);
+    let (tree, merged) = merge(&store, &of(&[&a], rules)).unwrap();
+    assert_eq!(text(&store, &tree, "etc/a.conf"), "key");
+    let entry = tree.get("etc/a.conf").unwrap();
+    assert_eq!((entry.mode, &entry.group), (0o640, &Owner::Name("_a".into())));
+    assert!(tree.get("usr/share/a/conf").is_none() && tree.get("usr/share/doc/a").is_none());
+    assert_eq!(text(&store, &tree, "etc/b"), "text");
+    assert_eq!(tree.get("etc/c").unwrap().node, Node::Symlink("b".into()));
+    assert_eq!(text(&store, &tree, "usr/lib/sysusers.d/00-hardtack.conf"), "u _a 900\n");
+    assert_eq!(text(&store, &tree, "usr/lib/tmpfiles.d/10-hardtack.conf"), "d /run/a\n");
+    assert!(merged.warnings.is_empty(), "{:?}", merged.warnings);
+}
+
+#[test]
+fn a_rule_that_names_what_is_gone_is_an_error() {
+    let store = store("stale");
+    let a = package(&store, "a", &[("usr/x", "=1")]);
+    let rule = r#"{"copy": {"usr/gone": "etc/a"}}"#;
+    let error = merge(&store, &of(&[&a], rules(&[("a", rule)]))).unwrap_err();
+    assert!(error.contains("`a`") && error.contains("copy `usr/gone`"), "{error}");
+}
+
+#[test]
+fn overlays_win_later_over_earlier_and_never_hide_a_directory_silently() {
+    let store = store("overlay");
+    let a = package(&store, "a", &[("lib/x", "=package"), ("usr/d/e", "=1"), ("usr/l", ">d")]);
+    let overlay = |origin: &str, entries: &[(&str, &str)]| Overlay {
+        origin: origin.to_owned(),
+        tree: store.put_tree(&tree(&store, "", entries)).unwrap(),
+    };
+    let mut input = of(&[&a], rules(&[]));
+    input.overlays.push(overlay("profile:one", &[("lib/x", "=one"), ("etc/y", "=one")]));
+    input.overlays.push(overlay("profile:two", &[("etc/y", "=two")]));
+    let (merged, _) = merge(&store, &input).unwrap();
+    assert_eq!(text(&store, &merged, "usr/lib/x"), "one");
+    assert_eq!(text(&store, &merged, "etc/y"), "two");
+    assert_eq!(merged.get("etc/y").unwrap().origin, "profile:two");
+    input.overlays.push(overlay("profile:three", &[("usr/l", "/"), ("usr/l/z", "=1")]));
+    assert!(merge(&store, &input).unwrap_err().contains("has a directory `usr/l`"));
+}
+
+#[test]
+fn a_script_is_covered_by_a_rule_or_an_acknowledgement_of_its_digest() {
+    let store = store("scripts");
+    let mut a = package(&store, "a", &[]);
+    let text = "rm -rf /\n".to_owned();
+    let digest = Digest::of(text.as_bytes());
+    a.remainders
+        .push((Moment::AfterUnpack, Remainder { text: text.clone(), digest: Some(digest) }));
+    let (_, merged) = merge(&store, &of(&[&a], rules(&[]))).unwrap();
+    let [found] = merged.unreviewed.as_slice() else { panic!("{:?}", merged.unreviewed) };
+    assert_eq!(
+        (found.package.as_str(), found.digest, found.text.as_str()),
+        ("a", digest, text.as_str())
+    );
+    let rule = |moment: &str| {
+        format!(
+            r#"{{"scripts": [{{"moment": "{moment}", "sha256": ["{digest}"], "why": "read"}}]}}"#
+        )
+    };
+    let covered = |rule: &str| {
+        let (_, merged) = merge(&store, &of(&[&a], rules(&[("a", rule)]))).unwrap();
+        merged.unreviewed.is_empty()
+    };
+    assert!(covered(&rule("after-unpack")));
+    assert!(!covered(&rule("before-unpack")), "another moment is another script");
+    let mut input = of(&[&a], rules(&[]));
+    input.acknowledged.insert("a".to_owned(), [digest].into());
+    assert!(merge(&store, &input).unwrap().1.unreviewed.is_empty());
+}
+
+#[test]
+fn facts_reach_generators_and_the_profile_decides_first() {
+    let store = store("facts");
+    let mut a = package(&store, "a", &[("usr/bin/awk1", "=1"), ("usr/bin/tool", "=1")]);
+    let offer = |path: &str| Alternative {
+        name: "awk".into(),
+        link: "/usr/bin/awk".into(),
+        path: path.into(),
+        priority: 5,
+        followers: vec![("awk.1".into(), "/usr/share/man/awk.1".into(), "/gone".into())],
+    };
+    a.facts = vec![
+        Fact::Alternative(offer("/bin/awk1")),
+        Fact::Alternative(offer("/usr/bin/gone")),
+        Fact::Enable(vec!["b.service".into(), "a.service".into()]),
+        Fact::Mode {
+            path: "/bin/tool".into(),
+            mode: 0o2755,
+            owner: "root".into(),
+            group: "_a".into(),
+        },
+        Fact::Mode {
+            path: "/gone".into(),
+            mode: 0o755,
+            owner: "root".into(),
+            group: "root".into(),
+        },
+    ];
+    let rule =
+        r#"{"units": {"enable": ["x.service"], "mask": {"m.service": "rule", "k.service": "r"}}}"#;
+    let mut input = of(&[&a], rules(&[("a", rule)]));
+    input.profile = serde_json::from_str::<Rule>(
+        r#"{"units": {"disable": ["x.service"], "enable": ["k.service"], "mask": {"m.service": "profile"}},
+            "alternatives": {"awk": "/usr/bin/awk1"}}"#,
+    )
+    .unwrap();
+    let (tree, merged) = merge(&store, &input).unwrap();
+    let found: Alternatives =
+        serde_json::from_str(&text(&store, &tree, ".facts/alternatives.json")).unwrap();
+    assert_eq!(found.offers.len(), 1);
+    assert!(found.offers[0].followers.is_empty());
+    assert_eq!(found.chosen, BTreeMap::from([("awk".into(), "/usr/bin/awk1".into())]));
+    assert_eq!(text(&store, &tree, ".facts/enable.json"), r#"["a.service","b.service"]"#);
+    assert_eq!(
+        text(&store, &tree, "usr/lib/systemd/system-preset/05-hardtack.preset"),
+        "enable k.service\ndisable x.service\n"
+    );
+    assert_eq!(merged.masked, BTreeMap::from([("m.service".into(), "profile".into())]));
+    assert_eq!(
+        tree.get("etc/systemd/system/m.service").unwrap().node,
+        Node::Symlink("/dev/null".into())
+    );
+    let tool = tree.get("usr/bin/tool").unwrap();
+    assert_eq!(
+        (tool.mode, &tool.owner, &tool.group),
+        (0o2755, &Owner::ROOT, &Owner::Name("_a".into()))
+    );
+    assert!(merged.warnings.iter().any(|w| w.contains("`gone`")), "{:?}", merged.warnings);
+}
