@@ -1,0 +1,18 @@
+//! GPT, FAT, EROFS, PE, UKI, dm-verity and VHD read back from finished bytes.
+//!
+//! This crate faces the spine: it shares no code with the writers and depends on none of them, so
+//! that a mistake made there is seen here. It reads hostile bytes: every size has a limit, every
+//! fault is an error that names what is wrong, nothing panics. It writes nothing.
+
+mod bytes;
+pub mod erofs;
+pub mod fat;
+pub mod gpt;
+mod image;
+pub mod pe;
+pub mod uki;
+pub mod verity;
+pub mod vhd;
+
+pub use bytes::Window;
+pub use image::{FoundFile, FoundImage, FoundSlot, FoundUkiFile, read, summary};

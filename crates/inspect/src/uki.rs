@@ -1,0 +1,101 @@
+//! Unified kernel images (UAPI.5): the sections of one, understood.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use crate::bytes::sha256;
+use crate::pe::{self, FoundPe};
+
+/// A unified kernel image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FoundUki {
+    /// `.osrel`, by key, quotes taken away.
+    pub os_release: BTreeMap<String, String>,
+    /// `.cmdline`.
+    pub command_line: String,
+    /// `.uname`: the kernel's release.
+    pub kernel: Option<String>,
+    /// `.sbat`.
+    pub sbat: Option<String>,
+    /// Every section: its size without padding and the SHA-256 of its content.
+    pub sections: BTreeMap<String, FoundContent>,
+    /// How many signatures it carries.
+    pub signatures: usize,
+    /// The Authenticode digest that they sign.
+    pub digest: String,
+}
+
+/// Content by size and digest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FoundContent {
+    /// Bytes.
+    pub size: u64,
+    /// SHA-256, in hexadecimal digits.
+    pub sha256: String,
+}
+
+/// Reads a unified kernel image: a PE image with `.linux` and `.osrel`.
+pub fn read(file: &[u8]) -> Result<FoundUki> {
+    view(file, &pe::read(file)?)
+}
+
+/// Whether a PE image is a unified kernel image.
+pub fn is_uki(image: &FoundPe) -> bool {
+    let has = |name| image.sections.iter().any(|section| section.name == name);
+    has(".linux") && has(".osrel")
+}
+
+fn view(file: &[u8], image: &FoundPe) -> Result<FoundUki> {
+    image.content(file, ".linux")?.context("the image has no section `.linux`")?;
+    let os_release = text(file, image, ".osrel")?.context("the image has no section `.osrel`")?;
+    let mut sections = BTreeMap::new();
+    for section in &image.sections {
+        let content = image.content(file, &section.name)?.unwrap_or_default();
+        sections.insert(
+            section.name.clone(),
+            FoundContent { size: content.len() as u64, sha256: sha256(content) },
+        );
+    }
+    Ok(FoundUki {
+        os_release: os_release.lines().filter_map(assignment).collect(),
+        command_line: text(file, image, ".cmdline")?.unwrap_or_default().trim().to_owned(),
+        kernel: text(file, image, ".uname")?.map(|text| text.trim().to_owned()),
+        sbat: text(file, image, ".sbat")?,
+        sections,
+        signatures: image.certificates.len(),
+        digest: image.digest.clone(),
+    })
+}
+
+impl FoundUki {
+    /// The root hash of `/usr` on the command line.
+    pub fn root_hash(&self) -> Option<[u8; 32]> {
+        let text = self.command_line.split_whitespace().find_map(|w| w.strip_prefix("usrhash="))?;
+        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
+        let mut hash = [0; 32];
+        for (i, byte) in hash.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok()?;
+        }
+        Some(hash)
+    }
+}
+
+fn text(file: &[u8], image: &FoundPe, name: &str) -> Result<Option<String>> {
+    let Some(content) = image.content(file, name)? else { return Ok(None) };
+    let text = String::from_utf8(content.to_vec())
+        .with_context(|| format!("read section `{name}` as text"))?;
+    Ok(Some(text.trim_end_matches('\0').to_owned()))
+}
+
+fn assignment(line: &str) -> Option<(String, String)> {
+    let (key, value) = line.trim().split_once('=').filter(|(key, _)| !key.starts_with('#'))?;
+    let unquoted = ['"', '\'']
+        .iter()
+        .find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote))
+        .unwrap_or(value);
+    Some((key.to_owned(), unquoted.to_owned()))
+}
