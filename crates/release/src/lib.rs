@@ -1,0 +1,110 @@
+//! What is handed over.
+//!
+//! A release is a directory of artifacts and one `result.json` that names each of them with size,
+//! digest and purpose, so that nobody has to guess from file names. The crate does not know how
+//! any artifact was made.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use store::Blob;
+
+/// The file in which a [`Manifest`] is handed over.
+pub const MANIFEST: &str = "result.json";
+
+/// Everything that a release says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Manifest {
+    /// Version of this document's form.
+    pub format: u32,
+    /// The program that made it, and its version.
+    pub tool: String,
+    /// The image's id (`IMAGE_ID`).
+    pub id: String,
+    /// The image's version (`IMAGE_VERSION`).
+    pub version: String,
+    /// Architecture as the discoverable-partitions specification writes it.
+    pub architecture: String,
+    /// The lock's epoch, RFC 3339.
+    pub epoch: String,
+    /// Whether a development key signed it: such a release is never published.
+    pub development: bool,
+    /// Root hash of `/usr`, hexadecimal.
+    pub root_hash: String,
+    /// The kernel command line in the signed UKI.
+    pub command_line: String,
+    /// Partition UUID of the EFI system partition as shipped.
+    pub esp: String,
+    /// The release's commit in the pool.
+    pub commit: String,
+    /// Every file handed over, by name.
+    pub artifacts: BTreeMap<String, Artifact>,
+    /// Packages in the image: name to version.
+    pub packages: BTreeMap<String, String>,
+    /// Maintainer scripts that nobody has reviewed, `package: moment sha256`.
+    pub unreviewed_scripts: Vec<String>,
+    /// What was overridden or left open on the way.
+    pub warnings: Vec<String>,
+}
+
+/// One file of a release.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Artifact {
+    /// What it is for.
+    pub purpose: String,
+    /// Bytes.
+    pub size: u64,
+    /// SHA-256 of the whole file, holes read as zeros.
+    pub sha256: String,
+}
+
+impl Artifact {
+    /// An artifact from its bytes' name.
+    pub fn new(purpose: &str, blob: Blob) -> Self {
+        Self { purpose: purpose.to_owned(), size: blob.size, sha256: blob.digest.to_string() }
+    }
+}
+
+impl Manifest {
+    /// The manifest as text: JSON, indented, one trailing newline.
+    pub fn text(&self) -> Result<String> {
+        let text = serde_json::to_string_pretty(self).context("write the manifest")?;
+        Ok(text + "\n")
+    }
+
+    /// Reads a manifest.
+    pub fn parse(text: &str) -> Result<Self> {
+        serde_json::from_str(text).context("read the manifest")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_reads_back_as_it_was_written() {
+        let manifest = Manifest {
+            format: 1,
+            tool: "hardtack 0".into(),
+            id: "mini".into(),
+            version: "1.10".into(),
+            architecture: "x86-64".into(),
+            epoch: "2026-11-25T00:00:00Z".into(),
+            development: true,
+            root_hash: "00".into(),
+            command_line: "usrhash=00".into(),
+            esp: String::new(),
+            commit: String::new(),
+            artifacts: [("a.raw".into(), Artifact::new("disk", Blob::of(b"abc")))].into(),
+            packages: [("systemd".into(), "257".into())].into(),
+            unreviewed_scripts: vec![],
+            warnings: vec![],
+        };
+        let text = manifest.text().unwrap();
+        assert!(text.contains("\"version\": \"1.10\""), "{text}");
+        assert_eq!(Manifest::parse(&text).unwrap(), manifest);
+    }
+}
