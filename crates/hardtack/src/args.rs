@@ -1,0 +1,107 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Bakes immutable container hosts: one profile in, one signed A/B image out.
+#[derive(Debug, Parser)]
+#[command(name = "hardtack", version, about, after_help = "Exit codes: docs/exit-codes.md")]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Bake a profile into a signed disk image.
+    Image(Image),
+    /// Resolve a profile's packages and write the lock.
+    Lock(Lock),
+    /// Make or use signing keys.
+    #[command(subcommand)]
+    Keys(Keys),
+}
+
+/// Where packages come from.
+#[derive(Debug, Args)]
+pub struct Origin {
+    /// Where the archives are, instead of the profile's or this machine's apt configuration.
+    #[arg(long, value_name = "URL", env = "HARDTACK_MIRROR", hide_env_values = true)]
+    pub mirror: Option<String>,
+    /// Accept an archive state that has expired; recorded in the lock.
+    #[arg(long)]
+    pub allow_stale: bool,
+}
+
+/// `hardtack image`.
+#[derive(Debug, Args)]
+pub struct Image {
+    /// The profile's file.
+    pub profile: PathBuf,
+    /// Where the image goes (default: `<id>` in the working directory).
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Where bytes and results are kept (default: the user's cache directory).
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// Signing keys; development keys are made where there are none (default: `keys` in the store).
+    #[arg(long, value_name = "DIR")]
+    pub keys: Option<PathBuf>,
+    /// Where locks of profiles without one are kept (default: `locks` in the store).
+    #[arg(long, value_name = "DIR")]
+    pub locks: Option<PathBuf>,
+    /// Rules for packages (default: `rules` beside the profile).
+    #[arg(long, value_name = "DIR")]
+    pub rules: Option<PathBuf>,
+    /// The image's version (default: the profile's, else the date of the lock's epoch).
+    #[arg(long, value_name = "VERSION")]
+    pub version: Option<String>,
+    /// Lock again from the archive's present state, and print what changed.
+    #[arg(long, conflicts_with = "locked")]
+    pub update: bool,
+    /// Fail where there is no lock or it does not fit the profile.
+    #[arg(long)]
+    pub locked: bool,
+    #[command(flatten)]
+    pub origin: Origin,
+}
+
+/// `hardtack lock`.
+#[derive(Debug, Args)]
+pub struct Lock {
+    /// The profile's file.
+    pub profile: PathBuf,
+    /// The lock's file (default: beside the profile, `<profile>.lock`).
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Rules for packages (default: `rules` beside the profile).
+    #[arg(long, value_name = "DIR")]
+    pub rules: Option<PathBuf>,
+    #[command(flatten)]
+    pub origin: Origin,
+}
+
+/// `hardtack keys`.
+#[derive(Debug, Subcommand)]
+pub enum Keys {
+    /// Make development keys.
+    Make {
+        /// The directory, made if missing; keys that are there stay.
+        directory: PathBuf,
+    },
+    /// Write a variable store for OVMF in which these keys are enrolled and Secure Boot is on.
+    Ovmf {
+        /// The keys' directory.
+        #[arg(long, value_name = "DIR")]
+        keys: PathBuf,
+        /// OVMF's own variable store, as the distribution ships it (`OVMF_VARS*.fd`).
+        #[arg(long, value_name = "FILE")]
+        template: PathBuf,
+        /// The file to write.
+        #[arg(long, value_name = "FILE")]
+        output: PathBuf,
+    },
+}

@@ -1,0 +1,46 @@
+//! The command: profile and lock in, image out. Thin; [`pipeline`] is the table of contents.
+
+mod args;
+pub mod assemble;
+pub mod fault;
+mod hand_over;
+mod inputs;
+mod keys;
+mod output;
+pub mod pipeline;
+pub mod plan;
+mod report;
+pub mod seal;
+mod stages;
+
+pub use args::Arguments;
+pub use stages::STAGES;
+
+use std::io::{IsTerminal as _, Write as _};
+
+use anyhow::Result;
+use args::Verb;
+
+/// Does what the command line asks for.
+pub fn run(arguments: Arguments) -> Result<()> {
+    match arguments.verb {
+        Verb::Image(image) => hand_over::image(&image),
+        Verb::Lock(lock) => inputs::write_lock(&lock),
+        Verb::Keys(verb) => keys::run(&verb),
+    }
+}
+
+/// A line for people, on standard error; a closed pipe is no failure.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// How progress is shown here.
+pub(crate) fn progress() -> fetch::Progress {
+    if std::io::stderr().is_terminal() { fetch::Progress::Bars } else { fetch::Progress::Lines }
+}
+
+/// Data, on standard output; a closed pipe is no failure.
+pub(crate) fn print(text: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+}

@@ -1,0 +1,74 @@
+//! The pipeline, in order. Start reading here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Result;
+use filesystem::FREEZE;
+use pool::Pool;
+use rootfs::Unreviewed;
+use store::Store;
+use verity::PROTECT;
+
+use crate::fault::{Fault, Or as _};
+use crate::plan::{self, Plan};
+use crate::{assemble, seal};
+
+/// An image whose every byte is decided and in the store.
+pub struct Built {
+    /// The host's tree and what is known of it.
+    pub host: assemble::Host,
+    /// The initial RAM disk.
+    pub initrd: assemble::Initrd,
+    /// The file system of `/usr`.
+    pub image: filesystem::Image,
+    /// Its hash tree.
+    pub protected: verity::Protected,
+    /// The kernel command line that names its root hash.
+    pub command_line: String,
+    /// The signed parts.
+    pub sealed: seal::Sealed,
+    /// Where every byte lies.
+    pub disk: disk::Disk,
+    /// The release's commit in the pool.
+    pub commit: store::Digest,
+}
+
+/// Turns a plan into an image.
+pub fn build(plan: &Plan, signer: &dyn sign::Signer, store: &Store, pool: &Pool) -> Result<Built> {
+    let packages = assemble::import(&plan.lock, store, pool).fault(Fault::Build)?;
+    let later = plan::later_rooms(plan, signer).fault(Fault::Sign)?;
+    let host = assemble::host(plan, &packages, &later, store).fault(Fault::Build)?;
+    let image = store.realize(&FREEZE, &plan.freeze(host.usr)).fault(Fault::Build)?;
+    let protected = store.realize(&PROTECT, &plan.protect(image.data)).fault(Fault::Build)?;
+
+    let initrd = assemble::initrd(plan, &packages, &later, store).fault(Fault::Build)?;
+    let boot = assemble::boot_parts(&packages, store).fault(Fault::Build)?;
+    let command_line = plan.command_line(protected.root);
+    let link = plan.link(&host, initrd.image, &boot, &command_line);
+    let uki = store.realize(&boot::LINK, &link).fault(Fault::Build)?;
+
+    let unsigned = seal::Unsigned { uki: uki.image, loader: boot.loader, root: protected.root };
+    let sealed = seal::seal(&unsigned, plan.sizes().signature, signer, store).fault(Fault::Sign)?;
+
+    let lay_out = plan.lay_out(&image, &protected, &sealed, store)?;
+    let disk = store.realize(&disk::LAY_OUT, &lay_out).fault(Fault::Build)?;
+    let commit = seal::commit(plan, &host, signer, pool).fault(Fault::Sign)?;
+    Ok(Built { host, initrd, image, protected, command_line, sealed, disk, commit })
+}
+
+impl Built {
+    /// What MERGE warns of, in the host and the initrd, once.
+    pub fn warnings(&self) -> BTreeSet<&str> {
+        let merged = [&self.host.merged, &self.initrd.merged];
+        merged.into_iter().flat_map(|merged| &merged.warnings).map(String::as_str).collect()
+    }
+
+    /// Scripts that nobody has reviewed, in the host and the initrd, by digest.
+    pub fn unreviewed(&self) -> Vec<&Unreviewed> {
+        let merged = [&self.host.merged, &self.initrd.merged];
+        let all = merged.into_iter().flat_map(|merged| &merged.unreviewed);
+        let once: BTreeMap<_, _> =
+            all.map(|script| ((&script.package, script.digest), script)).collect();
+        once.into_values().collect()
+    }
+}
