@@ -34,8 +34,11 @@ const CASES: &[(&str, Past, Past, Place)] = &[
     ("booted-with-fresh-earlier", Past::Booted, Past::Fresh, Place::Earlier),
     ("booted-with-fresh-later", Past::Booted, Past::Fresh, Place::Later),
     ("fresh-with-booted-earlier", Past::Fresh, Past::Booted, Place::Earlier),
+    ("fresh-with-booted-later", Past::Fresh, Past::Booted, Place::Later),
+    ("fresh-with-fresh-earlier", Past::Fresh, Past::Fresh, Place::Earlier),
     ("fresh-with-fresh-later", Past::Fresh, Past::Fresh, Place::Later),
     ("booted-with-snapshot-earlier", Past::Booted, Past::Booted, Place::Earlier),
+    ("booted-with-snapshot-later", Past::Booted, Past::Booted, Place::Later),
 ];
 
 /// What the initrd says before it resets.
