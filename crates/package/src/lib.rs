@@ -7,8 +7,10 @@
 mod archive;
 mod container;
 mod dependency;
+mod extended;
 mod index;
 mod marked;
+mod payload;
 mod record;
 mod script;
 mod version;

@@ -10,6 +10,9 @@ use store::{Blob, Entry, Node, Scratch, Stage, Tree, TreeId};
 /// Files up to this size (bytes) are read whole; larger ones go piece by piece.
 const SMALL: u64 = 1 << 20;
 
+/// What a person can do about an archive that cannot be read.
+const WAY_OUT: &str = "pin another version of it, drop it, or have its maker repack it";
+
 /// Input of [`IMPORT`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Import {
@@ -46,7 +49,7 @@ pub struct Imported {
 /// An archive that is malformed or not the package that the input names.
 pub const IMPORT: Stage<Import, Imported> = Stage {
     name: "import",
-    revision: 1,
+    revision: 2,
     about: |input| format!("{} {}", input.id.name, input.id.version.0),
     run: import,
 };
@@ -54,7 +57,7 @@ pub const IMPORT: Stage<Import, Imported> = Stage {
 fn import(input: &Import, scratch: &Scratch<'_>) -> Result<Imported> {
     let Import { family, id, blob } = input;
     let control = package::control(*family, scratch.open(blob)?)
-        .with_context(|| format!("read control data of `{}`", id.name))?;
+        .with_context(|| format!("read control data of `{}` ({WAY_OUT})", id.name))?;
     ensure!(
         control.id == *id,
         "the archive is `{} {} {}`, not `{} {} {}`",
@@ -108,7 +111,7 @@ fn read_tree(input: &Import, scratch: &Scratch<'_>) -> Result<Tree> {
         };
         tree.insert(&found.path, entry)
     })
-    .with_context(|| format!("read payload of `{origin}`"))?;
+    .with_context(|| format!("read payload of `{origin}` ({WAY_OUT})"))?;
     Ok(tree)
 }
 
