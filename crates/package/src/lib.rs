@@ -13,7 +13,9 @@ mod marked;
 mod payload;
 mod record;
 mod script;
+mod shell;
 mod version;
+mod words;
 
 pub use archive::*;
 pub use dependency::*;
@@ -21,3 +23,4 @@ pub use index::*;
 pub use record::*;
 pub use script::*;
 pub use version::*;
+pub use words::*;

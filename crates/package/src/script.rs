@@ -28,6 +28,17 @@ pub enum Moment {
     Triggered,
 }
 
+impl std::fmt::Display for Moment {
+    /// The word that rules use.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::BeforeUnpack => "before-unpack",
+            Self::AfterUnpack => "after-unpack",
+            Self::Triggered => "triggered",
+        })
+    }
+}
+
 /// What a script says that needs no script.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
