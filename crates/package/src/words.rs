@@ -15,7 +15,8 @@ pub fn in_words(text: &str, moment: Moment, package: &str) -> Vec<String> {
     }
     let plain = without_placeholders(text, package);
     let Some(found) = parse(&plain).and_then(|nodes| steps(&nodes, moment)) else {
-        let lines = plain.lines().map(str::trim).filter(|line| !line.is_empty());
+        let says = |line: &&str| line.contains(' ') && !line.starts_with('#');
+        let lines = plain.lines().map(str::trim).filter(says);
         return lines.map(|line| cut(format!("has the line `{line}`"))).collect();
     };
     let (mut reached, mut not) = (Vec::new(), Vec::new());
@@ -89,6 +90,7 @@ fn sentence(step: &Step) -> Option<String> {
     let last = operands.last().copied().unwrap_or_default();
     let target = || loud.iter().map(|to| to.trim_start_matches(|c: char| !"/.$\"".contains(c)));
     let service = |verb: &str, of: &[&str]| {
+        let verb = if verb.contains('$') { "steer" } else { verb };
         Some(format!("{verb}s the service {} of a running system", quoted(of)))
     };
     match name {

@@ -98,7 +98,7 @@ struct Walk {
     /// What every further command depends on, since the script or function may have ended.
     over: When,
     calls: usize,
-    /// Users and groups that the script makes somewhere.
+    /// Users and groups (`passwd x`, `group x`) that the script makes somewhere.
     makes: BTreeSet<String>,
     /// Those that it has made so far.
     made: BTreeSet<String>,
@@ -241,6 +241,10 @@ impl Walk {
             return Some(());
         };
         match name.as_str() {
+            // An installation that fails here makes no system at all.
+            "exit" if words.get(1).is_some_and(|code| code != "0") && *when != When::Always => {
+                return Some(());
+            }
             "exit" | "return" => {
                 self.end(when.clone());
                 return Some(());
@@ -273,11 +277,7 @@ impl Walk {
             .zip(words)
             .map(|(value, word)| value.unwrap_or_else(|| word.clone()))
             .collect();
-        if matches!(name.as_str(), "adduser" | "useradd" | "addgroup" | "groupadd")
-            && let Some(last) = words.last()
-        {
-            self.made.insert(last.clone());
-        }
+        self.note_account(&words);
         self.push(words, redirects.to_vec(), when, known);
         Some(())
     }
@@ -298,7 +298,7 @@ impl Walk {
                 }
                 continue;
             };
-            if value.contains("$(") || value.contains('`') {
+            if !only_asks(value) {
                 self.push(vec![word.clone()], redirects.to_vec(), when, Known::No);
             }
             let value = self.value(value);
@@ -307,11 +307,28 @@ impl Walk {
         true
     }
 
+    /// Keeps in mind which users and groups a command makes.
+    fn note_account(&mut self, words: &[String]) {
+        let Some((name, rest)) = words.split_first() else { return };
+        let Some(last) = rest.last() else { return };
+        let own = |option: &String| option == "--group" || option == "-U";
+        let (user, group) = match name.as_str() {
+            "adduser" => (true, rest.iter().any(own)),
+            "useradd" => (true, !rest.iter().any(|option| option == "-g" || option == "-N")),
+            "addgroup" | "groupadd" => (false, true),
+            _ => return,
+        };
+        let kinds = [("passwd", user), ("group", group)];
+        for (kind, _) in kinds.into_iter().filter(|(_, makes)| *makes) {
+            self.made.insert(format!("{kind} {last}"));
+        }
+    }
+
     /// The script, or the function that is followed, ends here when `when` says so.
     fn end(&mut self, when: When) {
         self.over = match both(&self.over, when) {
             When::Always => When::Never("the script has ended before".to_owned()),
-            When::Perhaps(condition) => When::Perhaps(format!("not {condition}")),
+            When::Perhaps(_) => When::Perhaps("the script has not ended before".to_owned()),
             When::Never(_) => self.over.clone(),
         };
     }
@@ -399,11 +416,13 @@ impl Walk {
             {
                 Some(false)
             }
-            [Some("getent"), Some("passwd" | "group"), Some(name)] => self.exists(name),
+            [Some("getent"), Some(kind @ ("passwd" | "group")), Some(name)] => {
+                self.exists(kind, name)
+            }
             [Some("id"), options @ .., Some(name)]
                 if options.iter().all(|o| o.is_some_and(|o| o.starts_with('-'))) =>
             {
-                self.exists(name)
+                self.exists("passwd", name)
             }
             _ => None,
         }
@@ -412,7 +431,7 @@ impl Walk {
     /// Users of a fresh system are those that every system has (base-passwd) and those that the
     /// script has made; one that it makes elsewhere is missing so far. Of others nothing is known:
     /// they may be another package's.
-    fn exists(&self, name: &str) -> Option<bool> {
+    fn exists(&self, kind: &str, name: &str) -> Option<bool> {
         const STATIC: &[&str] = &[
             "root", "daemon", "bin", "sys", "sync", "games", "man", "lp", "mail", "news", "uucp",
             "proxy", "www-data", "backup", "list", "irc", "nobody", "adm", "tty", "disk", "kmem",
@@ -420,10 +439,11 @@ impl Walk {
             "operator", "src", "shadow", "utmp", "video", "sasl", "plugdev", "staff", "users",
             "nogroup",
         ];
-        if STATIC.contains(&name) || self.made.contains(name) {
+        let key = format!("{kind} {name}");
+        if STATIC.contains(&name) || self.made.contains(&key) {
             return Some(true);
         }
-        self.makes.contains(name).then_some(false)
+        self.makes.contains(&key).then_some(false)
     }
 
     fn assign(&mut self, name: &str, value: Option<String>, when: &When) {
@@ -557,6 +577,9 @@ fn both(when: &When, more: When) -> When {
         (_, When::Never(why)) => When::Never(why),
         (When::Always, more) => more,
         (when, When::Always) => when.clone(),
+        (When::Perhaps(one), When::Perhaps(other)) if one.contains(&other) => {
+            When::Perhaps(one.clone())
+        }
         (When::Perhaps(one), When::Perhaps(other)) => When::Perhaps(format!("{one} and {other}")),
     }
 }
@@ -631,7 +654,6 @@ fn is_test(node: &Node) -> bool {
         Node::Simple(words, redirects) => {
             let word = |at: usize| words.get(at).map(String::as_str);
             let quiet = redirects.iter().all(|to| silent(to) || to.starts_with('<'));
-            let hidden = words.iter().any(|word| word.contains("$(") || word.contains('`'));
             let asks = match word(0) {
                 Some("[" | "test" | "grep" | "egrep" | "fgrep" | "getent" | "id" | "which") => true,
                 Some("true" | "false" | ":" | "cmp" | "dpkg-query" | "type" | "pidof") => true,
@@ -642,12 +664,36 @@ fn is_test(node: &Node) -> bool {
                 Some("systemctl") => word(1).is_some_and(|verb| verb.starts_with("is-")),
                 _ => false,
             };
-            // A substitution that only finds a program asks, too.
-            let finds = |word: &String| word.starts_with("\"$(command -v ") && !word.contains(';');
-            asks && quiet && (!hidden || words.iter().all(|w| !w.contains("$(") || finds(w)))
+            asks && quiet && words.iter().all(|word| only_asks(word))
         }
         _ => false,
     }
+}
+
+/// Whether every command that a word is substituted from only finds something out.
+fn only_asks(word: &str) -> bool {
+    let mut rest = word;
+    while let Some((_, after)) = rest.split_once("$(") {
+        let Some((command, after)) = after.split_once(')') else { return false };
+        let command = command.replace("2>/dev/null", "").replace("2> /dev/null", "");
+        let words: Vec<&str> = command.split_whitespace().collect();
+        let asks = match words.as_slice() {
+            ["command", "-v", _] | ["readlink" | "stat" | "id" | "which" | "uname" | "cat", ..] => {
+                true
+            }
+            ["dpkg-divert", "--truename" | "--listpackage", _] => true,
+            ["dpkg", "--print-architecture"] | ["dpkg-query" | "getent" | "md5sum", ..] => true,
+            ["find", rest @ ..] => {
+                !rest.iter().any(|word| word.starts_with("-exec") || *word == "-delete")
+            }
+            _ => false,
+        };
+        if !asks || command.contains(['|', ';', '&', '<', '>', '`', '(']) {
+            return false;
+        }
+        rest = after;
+    }
+    !word.contains('`')
 }
 
 /// `NAME=value`.
