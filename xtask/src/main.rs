@@ -15,14 +15,17 @@ mod doctor;
 mod guest;
 mod image;
 mod judges;
+mod locked;
 mod mirrors;
 mod qemu;
 mod refusals;
 mod repro;
 mod run;
+mod stages;
 mod test;
 mod tidy;
 mod twins;
+mod wheels;
 
 use std::process::ExitCode;
 
@@ -125,7 +128,10 @@ fn start(verb: Verb) -> Result<()> {
         Verb::Boot(options) => boot::boot(&options),
         Verb::Repro(options) => repro::repro(&options),
         Verb::Test(options) => test::test(&options),
-        Verb::Check => check::check(),
+        Verb::Check => {
+            doctor::ready(doctor::Need::Test, doctor::Consent::from_flag(false))?;
+            check::check()
+        }
         Verb::Tidy => tidy::tidy(),
         Verb::Doctor { fix, yes } => doctor::doctor(fix, doctor::Consent::from_flag(yes)),
     }

@@ -17,7 +17,9 @@ use compare::same;
 use crate::Build;
 use crate::doctor::{self, Consent, Need};
 use crate::image::{Profile, bake, compile};
+use crate::locked::{self, copy, lock, packages, text};
 use crate::run::{read, run, target};
+use crate::stages::{everything_ran, named, nothing_to_do, stages};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -135,16 +137,7 @@ impl Place {
         copy(&target().join("debug/hardtack"), &folder.join("hardtack"))?;
         let lock = lock(profile);
         copy(&lock, &folder.join("locks").join(format!("{}.lock", profile.name)))?;
-        let text =
-            std::fs::read_to_string(&lock).with_context(|| format!("read `{}`", lock.display()))?;
-        for digest in packages(&text)? {
-            let blob = Path::new("blobs").join(&digest[..2]);
-            let shard = folder.join("store").join(&blob);
-            std::fs::create_dir_all(&shard)
-                .with_context(|| format!("make `{}`", shard.display()))?;
-            let name = blob.join(&digest[2..]);
-            copy(&target().join("store").join(&name), &folder.join("store").join(&name))?;
-        }
+        locked::furnish(&folder.join("store"), &text(&lock)?)?;
         if root && self.humble {
             run(Command::new("chown").args(["-R", &format!("{NOBODY}:{NOBODY}")]).arg(folder))?;
         }
@@ -248,84 +241,9 @@ fn first_processor() -> Result<String> {
     Ok(allowed[..end].to_owned())
 }
 
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    run(Command::new("cp").args(["-R", "--reflink=auto"]).arg(from).arg(to))
-}
-
-fn text(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).with_context(|| format!("read `{}`", path.display()))
-}
-
 fn file_name(path: &Path) -> Result<&str> {
     let name = path.file_name().and_then(|name| name.to_str());
     name.with_context(|| format!("read the name of `{}`", path.display()))
-}
-
-/// The lock that a profile ships, else the one that `cargo xtask image` keeps.
-fn lock(profile: &Profile) -> PathBuf {
-    let own = profile.file.with_extension("lock");
-    let kept = target().join("locks").join(format!("{}.lock", profile.name));
-    if own.is_file() { own } else { kept }
-}
-
-/// The digests of a lock's packages.
-fn packages(lock: &str) -> Result<Vec<&str>> {
-    let lines = lock.lines().filter(|line| line.starts_with("package  "));
-    let digests: Vec<&str> = lines
-        .filter_map(|line| line.split("  ").nth(5))
-        .filter(|word| word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit()))
-        .collect();
-    if digests.is_empty() || digests.len() != lock.matches("\npackage  ").count() {
-        bail!("the lock's packages have no digests where they were expected");
-    }
-    Ok(digests)
-}
-
-/// One line of the program's list of stages.
-#[derive(Debug, PartialEq, Eq)]
-struct StageRuns {
-    name: String,
-    ran: u64,
-    kept: u64,
-}
-
-/// Reads `name  n ran  n kept …` of what the program said.
-fn stages(said: &str) -> Result<Vec<StageRuns>> {
-    let mut found = Vec::new();
-    for line in said.lines().skip_while(|line| *line != "stages").skip(1) {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let [name, ran, "ran", kept, "kept", ..] = words.as_slice() else { break };
-        let number = |word: &str| word.parse::<u64>().with_context(|| format!("read `{line}`"));
-        found.push(StageRuns { name: (*name).to_owned(), ran: number(ran)?, kept: number(kept)? });
-    }
-    if found.is_empty() {
-        bail!("the program printed no list of stages:\n{said}");
-    }
-    Ok(found)
-}
-
-fn named<'a>(stages: &'a [StageRuns], name: &str) -> Result<&'a StageRuns> {
-    let found = stages.iter().find(|stage| stage.name == name);
-    found.with_context(|| format!("find stage `{name}` in the program's list"))
-}
-
-/// An empty store has no package read yet.
-fn everything_ran(said: &str, packages: usize) -> Result<()> {
-    let stages = stages(said)?;
-    let import = named(&stages, "import")?;
-    if import.ran != packages as u64 || import.kept > 0 {
-        bail!("{packages} packages are locked, and an empty store shows {import:?}");
-    }
-    Ok(())
-}
-
-fn nothing_to_do(said: &str) -> Result<()> {
-    for stage in stages(said)? {
-        if stage.ran > 0 {
-            bail!("nothing had changed, and stage `{}` ran {} times", stage.name, stage.ran);
-        }
-    }
-    Ok(())
 }
 
 /// A file more in the profile: no package is read again, and the comparison sees the difference.
@@ -352,32 +270,4 @@ fn one_file_changed(place: &Place, old: &Place, profile: &Profile, root: bool) -
     let disk = difference.split("; ").find(|part| part.contains(".raw`"));
     let disk = disk.with_context(|| format!("find the disk in: {difference}"))?;
     Ok(format!("one file changed: {} packages kept, none read; {disk}", import.kept))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIST: &str = "stages\n    import  145 ran    0 kept     9.31 s  a 1, …\n     \
-                        merge    0 ran    2 kept     0.00 s  \n\nwrote x\n";
-
-    #[test]
-    fn the_list_of_stages_is_read_and_a_run_is_seen() {
-        let found = stages(LIST).unwrap();
-        let import = StageRuns { name: "import".into(), ran: 145, kept: 0 };
-        assert_eq!((found.len(), &found[0], found[1].kept), (2, &import, 2));
-        assert!(nothing_to_do(LIST).unwrap_err().to_string().contains("`import` ran 145 times"));
-        assert!(nothing_to_do(&LIST.replace("145 ran", "0 ran")).is_ok());
-        assert!(everything_ran(LIST, 145).is_ok() && everything_ran(LIST, 146).is_err());
-        assert!(stages("wrote x\n").is_err());
-    }
-
-    #[test]
-    fn every_package_of_a_lock_must_have_its_digest() {
-        let digest = "0".repeat(64);
-        let line = format!("package  a  1  all  3  {digest}  debian  pool/a.deb\n");
-        assert_eq!(packages(&format!("lock  1\n{line}")).unwrap(), [digest.as_str()]);
-        assert!(packages(&format!("lock  1\n{line}package  b  1\n")).is_err());
-        assert!(packages("lock  1\n").is_err());
-    }
 }

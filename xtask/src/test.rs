@@ -88,6 +88,7 @@ pub(crate) fn test(options: &Options) -> Result<()> {
     {
         return tally.close();
     }
+    tally.step("licences, bans, sources", check::dependencies);
     tally.step("tests of every crate", || {
         let mut command = cargo();
         if find("cargo-nextest").is_some() {
