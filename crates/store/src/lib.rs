@@ -10,6 +10,7 @@ mod identity;
 mod keep;
 mod parallel;
 mod scratch;
+mod spelling;
 mod stage;
 mod tree;
 
@@ -20,5 +21,6 @@ pub use identity::{Epoch, Seed};
 pub use keep::{Outcome, Run, Store, list};
 pub use parallel::parallel;
 pub use scratch::{Scratch, Sink};
+pub use spelling::nearest;
 pub use stage::{Erased, Stage};
 pub use tree::{Entry, Node, Owner, Tree, TreeId};
