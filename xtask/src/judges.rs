@@ -17,7 +17,8 @@ use crate::run::{list, read, run, target, top};
 /// tables below.
 const REVISION: u32 = 1;
 
-const RELEASE: &str = "trixie";
+/// The release that the judges, and the packages of the profiles, are of.
+pub(crate) const RELEASE: &str = "trixie";
 
 const PACKAGES: &[&str] = &[
     "base-files",
@@ -108,7 +109,7 @@ fn stamp() -> String {
 }
 
 /// The machine's Debian keyring, else the one that the profiles pin.
-fn keyring() -> Result<PathBuf> {
+pub(crate) fn keyring() -> Result<PathBuf> {
     let places = [
         "/usr/share/keyrings/debian-archive-keyring.gpg".into(),
         "/usr/share/keyrings/debian-archive-keyring.pgp".into(),
@@ -118,7 +119,9 @@ fn keyring() -> Result<PathBuf> {
     found.cloned().context("find Debian's archive keyring: install `debian-archive-keyring`")
 }
 
-fn configure(apt: &Path, mirrors: &Mirrors, keyring: &Path) -> Result<PathBuf> {
+/// Writes the configuration of an apt that lives below `apt` alone and knows the three suites of
+/// [`RELEASE`]; returns its file.
+pub(crate) fn configure(apt: &Path, mirrors: &Mirrors, keyring: &Path) -> Result<PathBuf> {
     for folder in ["lists/partial", "cache/archives/partial", "state", "log"] {
         let folder = apt.join(folder);
         std::fs::create_dir_all(&folder).with_context(|| format!("make `{}`", folder.display()))?;

@@ -14,6 +14,7 @@ mod disk;
 mod doctor;
 mod guest;
 mod image;
+mod judge;
 mod judges;
 mod locked;
 mod mirrors;
@@ -55,6 +56,9 @@ enum Verb {
     Repro(repro::Options),
     /// Build, run every test, bake and boot `mini` and `container-host`, refuse damaged disks.
     Test(test::Options),
+    /// Compare with what the distribution's own programs make of the same packages.
+    #[command(subcommand)]
+    Judge(judge::Judge),
     /// Format, lints, tidiness, licences, documentation: all that reads the source only.
     Check,
     /// The rules of the house that no compiler knows.
@@ -128,6 +132,7 @@ fn start(verb: Verb) -> Result<()> {
         Verb::Boot(options) => boot::boot(&options),
         Verb::Repro(options) => repro::repro(&options),
         Verb::Test(options) => test::test(&options),
+        Verb::Judge(what) => judge::judge(&what),
         Verb::Check => {
             doctor::ready(doctor::Need::Test, doctor::Consent::from_flag(false))?;
             check::check()

@@ -44,7 +44,8 @@ pub(crate) fn of_machine(etc: &Path) -> Result<Mirrors> {
     })
 }
 
-fn named(url: &str) -> Mirrors {
+/// The mirrors below or beside a URL that a person gave.
+pub(crate) fn named(url: &str) -> Mirrors {
     let url = url.trim_end_matches('/');
     let base = url.strip_suffix("/debian").unwrap_or(url);
     Mirrors { main: format!("{base}/debian"), security: format!("{base}/debian-security") }

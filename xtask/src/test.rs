@@ -10,6 +10,7 @@ use crate::boot::{self, Stage};
 use crate::check;
 use crate::doctor::{self, Consent, Need};
 use crate::image::{Baked, Profile, bake, compile};
+use crate::judge;
 use crate::refusals;
 use crate::repro;
 use crate::run::{cargo, find, run};
@@ -114,6 +115,7 @@ pub(crate) fn test(options: &Options) -> Result<()> {
 }
 
 fn images(tally: &mut Tally, options: &Options) {
+    tally.step("closures are apt's", || judge::closures(options.mirror.as_deref()));
     for name in ["mini", "container-host"] {
         let baked = tally.step(format!("image {name}"), || {
             bake(&Profile::find(name)?, &Build::plain(name, options.mirror.clone()))
