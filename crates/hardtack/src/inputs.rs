@@ -198,12 +198,7 @@ fn read_rules(directory: &Path, rules: &mut Rules) -> Result<()> {
 }
 
 fn text(path: &Path) -> Result<String> {
-    let about = || format!("read `{}`", path.display());
-    let size = fs::metadata(path).with_context(about)?.len();
-    if size > TEXT_MAX {
-        bail!("`{}` has {size} bytes, more than the {TEXT_MAX} allowed", path.display());
-    }
-    fs::read_to_string(path).with_context(about)
+    profile::text(path, TEXT_MAX)
 }
 
 /// Packages by name, for the manifest.

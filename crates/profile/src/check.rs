@@ -83,23 +83,60 @@ pub(crate) fn check_unit(name: &str) -> Result<()> {
 /// Checks one word of the kernel's command line.
 pub(crate) fn check_argument(argument: &str) -> Result<()> {
     const OURS: [&str; 3] = ["usrhash=", "systemd.verity_usr_data=", "systemd.verity_usr_hash="];
+    // What would start the machine without the proof that its signature promises.
+    const UNPROVEN: [&str; 6] =
+        ["systemd.verity=", "rd.systemd.verity=", "roothash=", "init=", "rdinit=", "noinitrd"];
     if argument.is_empty() || argument.chars().any(|c| c.is_whitespace() || c.is_control()) {
         bail!("kernel argument `{}` is not one word", argument.escape_debug());
     }
     if let Some(ours) = OURS.iter().find(|ours| argument.starts_with(**ours)) {
         bail!("kernel argument `{ours}` comes from the image, never from a profile");
     }
+    if let Some(bad) = UNPROVEN.iter().find(|bad| argument.starts_with(**bad)) {
+        bail!("kernel argument `{bad}` would go around the proof of `/usr`: no profile can set it");
+    }
     Ok(())
 }
 
 /// Checks a path or path pattern inside the tree.
 pub(crate) fn check_pattern(pattern: &str) -> Result<()> {
-    let bad = |part: &str| matches!(part, "" | "." | "..");
-    if pattern.split('/').any(bad) || pattern.chars().any(char::is_control) {
+    let bad = |part: &str| matches!(part, "" | "." | "..") || part.len() > 255;
+    if pattern.len() > 4095 || pattern.split('/').any(bad) || pattern.chars().any(char::is_control)
+    {
+        let shown: String = pattern.chars().take(200).collect();
         bail!(
-            "`{}` is no path inside the tree: write it without a leading `/`",
-            pattern.escape_debug()
+            "`{}` is no path inside the tree: write it without a leading `/`, `.` or `..`",
+            shown.escape_debug()
         );
+    }
+    Ok(())
+}
+
+/// Checks the name of a directory beside a profile: relative, and spelt in the one plain way.
+pub(crate) fn check_beside(name: &str) -> Result<()> {
+    const LONGEST: usize = 4095;
+    let shown: String = name.chars().take(200).collect();
+    let shown = shown.escape_debug();
+    if name.is_empty() || name.len() > LONGEST || name.contains(|c: char| c.is_control()) {
+        bail!("`{shown}` is no path: it is empty, too long or holds control characters");
+    }
+    if name.starts_with('/') || name.contains('\\') {
+        bail!("`{shown}` is not relative to the profile's directory, with `/` between names");
+    }
+    let mut plain: Vec<&str> = Vec::new();
+    for part in name.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if plain.last().is_some_and(|last| *last != "..") => {
+                plain.pop();
+            }
+            part => plain.push(part),
+        }
+    }
+    let plain = plain.join("/");
+    if plain != name {
+        let short: String = plain.chars().take(200).collect();
+        bail!("`{shown}` is not the plain spelling: write `{}`", short.escape_debug());
     }
     Ok(())
 }

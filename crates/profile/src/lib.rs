@@ -10,6 +10,7 @@ mod check;
 mod draft;
 mod overlay;
 mod resolve;
+mod source;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use serde::Deserialize;
 pub use check::{check_version, label};
 pub use overlay::{Overlay, overlays};
 pub use resolve::{load, parse};
+pub use source::text;
 pub use yaml::yaml;
 
 /// A profile, folded over its ancestors and checked.

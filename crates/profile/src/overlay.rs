@@ -5,8 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use rustix::fs::OFlags;
 use store::{Entry, Store, Tree, TreeId, list};
 
+use crate::source::contents;
 use crate::{Profile, UnitState};
 
 /// The largest file that a profile may lay over the tree, in bytes.
@@ -35,6 +37,10 @@ pub fn overlays(profile: &Profile, store: &Store) -> Result<Vec<Overlay>> {
         let name = directory.file_name().and_then(|name| name.to_str()).unwrap_or("files");
         let origin = format!("profile:{name}");
         let mut tree = Tree::default();
+        let about = || format!("read `{}`, which key `files` names", directory.display());
+        if !fs::symlink_metadata(directory).with_context(about)?.is_dir() {
+            bail!("`{}`, which key `files` names, is no directory itself", directory.display());
+        }
         read(directory, "", &origin, store, &mut tree)?;
         all.push(Overlay { origin, tree: store.put_tree(&tree)? });
     }
@@ -85,11 +91,9 @@ fn read(directory: &Path, at: &str, origin: &str, store: &Store, tree: &mut Tree
             tree.insert(&at, Entry::directory(origin))?;
             read(&path, &at, origin, store, tree)?;
         } else if kind.is_file() {
-            if metadata.len() > MOST {
-                bail!("`{}` has more than {MOST} bytes", path.display());
-            }
+            let (bytes, metadata) = contents(&path, MOST, OFlags::NOFOLLOW)?;
             let executable = metadata.permissions().mode() & 0o100 != 0;
-            let blob = store.put(&fs::read(&path).with_context(about)?)?;
+            let blob = store.put(&bytes)?;
             let mode = if executable { 0o755 } else { 0o644 };
             tree.insert(&at, Entry::file(blob, mode, origin))?;
         } else {

@@ -2,12 +2,14 @@
 
 use anyhow::{Result, anyhow, bail};
 use serde::de::DeserializeOwned;
+use serde_yaml::budget::Budget;
+use serde_yaml::options::MergeKeyPolicy;
 use serde_yaml::{Error, Options};
 
 /// The largest file that is read, in bytes: the longest of ours has some ten thousand.
 const MOST: usize = 1 << 20;
 
-/// Reads one YAML document (version 1.2).
+/// Reads one YAML document (version 1.2, core schema): no tags of programs, no merge keys.
 ///
 /// Unknown and duplicate keys are errors where the type denies them; every error names `file`,
 /// line and column, shows the line and, for a misspelt name, the nearest one that is known. A
@@ -16,11 +18,27 @@ pub fn yaml<T: DeserializeOwned>(text: &str, file: &str) -> Result<T> {
     if text.len() > MOST {
         bail!("{file}: {} bytes are more than the {MOST} that a file may have", text.len());
     }
-    serde_yaml::from_str_with_options(text, Options::default()).map_err(|error| {
+    serde_yaml::from_str_with_options(text, strict()).map_err(|error| {
         let error = error.without_snippet();
         let place = error.location().map(|l| (l.line(), l.column()));
         anyhow!(located(file, text, place, &message(error)))
     })
+}
+
+/// One reading of every document, at a cost that its size bounds.
+fn strict() -> Options {
+    let mut options = Options::default();
+    options.merge_keys = MergeKeyPolicy::Error;
+    options.reject_unsupported_tags = true;
+    options.reject_tagged_field_names = true;
+    options.strict_booleans = true;
+    let mut budget = Budget::default();
+    budget.max_depth = 32;
+    budget.max_anchors = 64;
+    budget.max_aliases = 256;
+    budget.max_nodes = 100_000;
+    options.budget = Some(budget);
+    options
 }
 
 /// What is wrong, in one line and without the place.
