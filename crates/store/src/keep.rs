@@ -1,21 +1,27 @@
 //! The directory that keeps blobs and results.
 //!
-//! `blobs/ab/cdef…` plain bytes by digest, `results/ab/cdef…` canonical results by key,
-//! `locks/` one file per key being computed, `temporary/` what is being written.
+//! `blobs/ab/cdef…` plain bytes by digest, `results/ab/cdef…` canonical results by key (each
+//! below a line with its own digest), `locks/` one file per key being computed, `temporary/` what
+//! is being written, `quarantine/` what was found damaged.
 //! A rebuildable result is not synced to disk: one that a crash tore is a miss.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::files::{
+    BLOBS, QUARANTINE, RESULTS, TEMPORARY, blob_of, list, make, place, touch, unseal,
+};
+use crate::sound::Damaged;
 use crate::{
     Blob, Digest, Hasher, Reached, Scratch, Sink, Stage, Tree, TreeId, decode, encode, reached,
 };
@@ -27,9 +33,25 @@ pub struct Store(Arc<Inner>);
 
 struct Inner {
     root: PathBuf,
+    shape: Shape,
     salt: Option<Digest>,
     serial: AtomicU64,
     runs: Mutex<Vec<Run>>,
+    /// Blobs whose bytes this process wrote or checked: each is checked once.
+    sound: Mutex<BTreeSet<Digest>>,
+    /// How many files were set aside.
+    set_aside: AtomicU64,
+    /// Locked as long as the store is open: shared, or by [`crate::Sole`] alone.
+    _hold: Option<File>,
+}
+
+/// How blobs lie in the directory.
+#[derive(Clone, Copy)]
+enum Shape {
+    /// `blobs/ab/cdef…`, among results and the rest.
+    Store,
+    /// By digest, and nothing else: what a worker is given.
+    Flat,
 }
 
 /// One request for a stage's result, for the report at the end of a build.
@@ -59,17 +81,40 @@ pub enum Outcome {
 impl Store {
     /// Opens the store in `root`, making it where it is missing. `salt` is mixed into every key:
     /// a development build passes the digest of its own program.
+    ///
+    /// What killed builds left half-written is removed, when no other build is using the store.
     pub fn open(root: &Path, salt: Option<Digest>) -> Result<Self> {
-        for part in ["blobs", "results", "locks", "temporary"] {
-            fs::create_dir_all(root.join(part))
-                .with_context(|| format!("make the store `{}`", root.display()))?;
+        let hold = make(root)?;
+        if hold.try_lock().is_ok() {
+            for left in list(&root.join(TEMPORARY))? {
+                fs::remove_file(&left).with_context(|| format!("remove `{}`", left.display()))?;
+            }
         }
-        Ok(Self(Arc::new(Inner {
+        hold.lock_shared().with_context(|| format!("wait for the store `{}`", root.display()))?;
+        Ok(Self::held(root, Shape::Store, salt, Some(hold)))
+    }
+
+    /// The store in `root`, whose lock the caller holds alone in `hold`.
+    pub(crate) fn alone(root: &Path, hold: File) -> Self {
+        Self::held(root, Shape::Store, None, Some(hold))
+    }
+
+    /// Blobs by digest in the directory `root`; new ones are made there.
+    pub(crate) fn flat(root: &Path) -> Self {
+        Self::held(root, Shape::Flat, None, None)
+    }
+
+    fn held(root: &Path, shape: Shape, salt: Option<Digest>, hold: Option<File>) -> Self {
+        Self(Arc::new(Inner {
             root: root.to_owned(),
+            shape,
             salt,
             serial: AtomicU64::new(0),
             runs: Mutex::default(),
-        })))
+            sound: Mutex::default(),
+            set_aside: AtomicU64::new(0),
+            _hold: hold,
+        }))
     }
 
     /// The result of `stage` for `input`: the kept one, or a new one.
@@ -127,41 +172,123 @@ impl Store {
             return Ok((kept, Outcome::Kept));
         }
         let output = run()?;
-        self.write(&self.sharded("results", key), &output)?;
+        let sealed = [format!("{}\n", Digest::of(&output)).as_bytes(), &output].concat();
+        self.write(&self.sharded(RESULTS, key), &sealed)?;
         // Another process may hold the removed file open and wait for it: it then finds the result.
         let _ = fs::remove_file(&path);
         Ok((output, Outcome::Ran))
     }
 
-    /// A kept result all of whose blobs are there.
+    /// A kept, undamaged result all of whose blobs are there. Being used keeps it young for
+    /// [`crate::Sole::sweep`].
     fn recall(&self, key: Digest) -> Option<Vec<u8>> {
-        let output = fs::read(self.sharded("results", key)).ok()?;
+        let path = self.sharded(RESULTS, key);
+        if !fs::symlink_metadata(&path).ok()?.is_file() {
+            self.set_aside(&path, &key.to_string(), "is no file".to_owned());
+            return None;
+        }
+        let Some(output) = unseal(fs::read(&path).ok()?) else {
+            self.set_aside(&path, &key.to_string(), "is a torn result".to_owned());
+            return None;
+        };
         let Reached { blobs, trees } = reached(&output).ok()?;
         let whole =
             |id: &TreeId| self.tree(id).is_ok_and(|tree| tree.blobs().all(|blob| self.has(&blob)));
-        (blobs.iter().all(|blob| self.has(blob)) && trees.iter().all(whole)).then_some(output)
+        let whole = blobs.iter().all(|blob| self.has(blob)) && trees.iter().all(whole);
+        if whole {
+            touch(&path);
+        }
+        whole.then_some(output)
     }
 
-    /// Whether the blob is there, by its size.
+    /// Whether a file of the blob's name and size is there.
     pub fn has(&self, blob: &Blob) -> bool {
-        fs::metadata(self.blob_path(blob)).is_ok_and(|m| m.len() == blob.size)
+        // A link is none: nothing of ours makes one, and its target may be anything.
+        fs::symlink_metadata(self.blob_path(blob))
+            .is_ok_and(|found| found.is_file() && found.len() == blob.size)
     }
 
-    /// Opens a blob.
+    /// Opens a blob. Its bytes are checked, once in a process.
+    ///
+    /// # Errors
+    /// [`Damaged`] where the bytes are missing or others; they are set aside, so that whatever
+    /// makes or fetches the blob makes it anew.
     pub fn open_blob(&self, blob: &Blob) -> Result<File> {
         let path = self.blob_path(blob);
-        let file = File::open(&path).with_context(|| format!("open blob `{}`", path.display()))?;
-        let size = file.metadata()?.len();
-        if size != blob.size {
-            bail!("blob {} has {size} bytes in the store instead of {}", blob.digest, blob.size);
+        if let Some(why) = self.fault(blob, &path)? {
+            return Err(self.set_aside(&path, &blob.digest.to_string(), why).into());
         }
-        Ok(file)
+        File::open(&path).with_context(|| format!("open blob `{}`", path.display()))
+    }
+
+    /// What is wrong with the file of a blob, if anything is.
+    fn fault(&self, blob: &Blob, path: &Path) -> Result<Option<String>> {
+        let known = self.0.sound.lock().is_ok_and(|sound| sound.contains(&blob.digest));
+        if !self.has(blob) {
+            return Ok(Some(match fs::symlink_metadata(path) {
+                Ok(found) if found.is_file() => {
+                    format!("has {} bytes instead of {}", found.len(), blob.size)
+                }
+                Ok(_) => "is no file".to_owned(),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => "is gone".to_owned(),
+                Err(error) => return Err(error).context(format!("look at `{}`", path.display())),
+            }));
+        }
+        if known {
+            return Ok(None);
+        }
+        let found = blob_of(path)?;
+        if found != *blob {
+            return Ok(Some(format!("has the digest {}", found.digest)));
+        }
+        self.trust(blob.digest);
+        Ok(None)
+    }
+
+    /// Moves a damaged file away from its name, or removes it. (What a worker was given is its
+    /// giver's, and stays.)
+    pub(crate) fn set_aside(&self, path: &Path, name: &str, why: String) -> Damaged {
+        if matches!(self.0.shape, Shape::Flat) {
+            return Damaged { name: name.to_owned(), why };
+        }
+        if let (Ok(mut sound), Ok(digest)) = (self.0.sound.lock(), name.parse()) {
+            sound.remove(&digest);
+        }
+        self.0.set_aside.fetch_add(1, Ordering::Relaxed);
+        let quarantine = self.0.root.join(QUARANTINE);
+        let serial = self.0.serial.fetch_add(1, Ordering::Relaxed);
+        let to = quarantine.join(format!("{name}-{}-{serial}", std::process::id()));
+        // A store that cannot be changed keeps it; the error is told either way.
+        let moved = fs::create_dir_all(&quarantine).and_then(|()| fs::rename(path, &to));
+        if moved.is_err() {
+            let _ = fs::remove_file(path).or_else(|_| fs::remove_dir_all(path));
+        }
+        let why = format!("{why}; it is set aside, and the next build makes it anew");
+        Damaged { name: name.to_owned(), why }
+    }
+
+    /// Whether this process met anything damaged in the store: then the pool, whose objects are
+    /// the same files, cannot be taken at its word.
+    pub fn is_in_doubt(&self) -> bool {
+        self.0.set_aside.load(Ordering::Relaxed) > 0
+    }
+
+    pub(crate) fn trust(&self, digest: Digest) {
+        if let Ok(mut sound) = self.0.sound.lock() {
+            sound.insert(digest);
+        }
     }
 
     /// All bytes of a blob.
+    ///
+    /// # Errors
+    /// As [`Store::open_blob`].
     pub fn read(&self, blob: &Blob) -> Result<Vec<u8>> {
-        let path = self.blob_path(blob);
-        fs::read(&path).with_context(|| format!("read blob `{}`", path.display()))
+        let mut bytes = Vec::with_capacity(usize::try_from(blob.size)?);
+        self.open_blob(blob)?
+            .read_to_end(&mut bytes)
+            .with_context(|| format!("read blob {}", blob.digest))?;
+        Ok(bytes)
     }
 
     /// A tree.
@@ -172,10 +299,24 @@ impl Store {
     /// Keeps `bytes`.
     pub fn put(&self, bytes: &[u8]) -> Result<Blob> {
         let blob = Blob::of(bytes);
-        if !self.has(&blob) {
+        if !self.keeps(&blob)? {
             self.write(&self.blob_path(&blob), bytes)?;
+            self.trust(blob.digest);
         }
         Ok(blob)
+    }
+
+    /// Whether the blob is there and sound; what is damaged is set aside.
+    fn keeps(&self, blob: &Blob) -> Result<bool> {
+        let path = self.blob_path(blob);
+        if fs::symlink_metadata(&path).is_err() {
+            return Ok(false);
+        }
+        match self.fault(blob, &path)? {
+            Some(why) => drop(self.set_aside(&path, &blob.digest.to_string(), why)),
+            None => return Ok(true),
+        }
+        Ok(false)
     }
 
     /// Keeps a tree.
@@ -193,17 +334,21 @@ impl Store {
 
     /// Moves the finished file `path` (on the store's file system) to the blob that it is.
     pub fn admit(&self, path: &Path, blob: Blob) -> Result<Blob> {
-        if self.has(&blob) {
+        if self.keeps(&blob)? {
             fs::remove_file(path).with_context(|| format!("remove `{}`", path.display()))?;
         } else {
             place(path, &self.blob_path(&blob))?;
+            self.trust(blob.digest);
         }
         Ok(blob)
     }
 
     /// Where a blob lies: for the pool, which links it to its object, and for reflinks.
     pub fn blob_path(&self, blob: &Blob) -> PathBuf {
-        self.sharded("blobs", blob.digest)
+        match self.0.shape {
+            Shape::Store => self.sharded(BLOBS, blob.digest),
+            Shape::Flat => self.0.root.join(blob.digest.to_string()),
+        }
     }
 
     /// The directory of the store, for what lies beside the blobs (the pool's repository).
@@ -215,40 +360,30 @@ impl Store {
     pub fn temporary(&self) -> PathBuf {
         let serial = self.0.serial.fetch_add(1, Ordering::Relaxed);
         let own = std::ptr::from_ref(&*self.0).addr();
-        self.0.root.join("temporary").join(format!("{}-{own:x}-{serial}", std::process::id()))
+        let name = format!("{}-{own:x}-{serial}", std::process::id());
+        match self.0.shape {
+            Shape::Store => self.0.root.join(TEMPORARY).join(name),
+            Shape::Flat => self.0.root.join(format!(".{name}")),
+        }
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let temporary = self.temporary();
-        File::create_new(&temporary)
+        let wrote = File::create_new(&temporary)
             .and_then(|mut file| file.write_all(bytes))
-            .with_context(|| format!("write `{}`", temporary.display()))?;
-        place(&temporary, path)
+            .with_context(|| format!("write `{}`", temporary.display()))
+            .and_then(|()| place(&temporary, path));
+        if wrote.is_err() {
+            // On a full disk, what is half-written is in the way of the next try.
+            let _ = fs::remove_file(&temporary);
+        }
+        wrote
     }
 
     fn sharded(&self, part: &str, digest: Digest) -> PathBuf {
         let hex = digest.to_string();
         self.0.root.join(part).join(&hex[..2]).join(&hex[2..])
     }
-}
-
-/// The entries of a directory, sorted by name: the house's only reading of one.
-pub fn list(directory: &Path) -> Result<Vec<PathBuf>> {
-    #[expect(clippy::disallowed_methods, reason = "the one sorted wrapper")]
-    let entries = fs::read_dir(directory);
-    let entries = entries.with_context(|| format!("list `{}`", directory.display()))?;
-    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
-    paths.sort();
-    Ok(paths)
-}
-
-fn place(from: &Path, to: &Path) -> Result<()> {
-    let renamed = fs::rename(from, to).or_else(|error| {
-        let Some(parent) = to.parent() else { return Err(error) };
-        fs::create_dir_all(parent)?;
-        fs::rename(from, to)
-    });
-    renamed.with_context(|| format!("move `{}` to `{}`", from.display(), to.display()))
 }
 
 fn now() -> Instant {
