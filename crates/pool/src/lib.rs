@@ -10,8 +10,9 @@ mod object;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Read;
-use std::path::PathBuf;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use ostree::prelude::*;
@@ -36,6 +37,15 @@ pub struct Commit<'a> {
     pub epoch: Epoch,
     /// Who signs it (a certificate, a fingerprint): another signer makes a commit anew.
     pub signer: &'a [u8],
+}
+
+/// What [`Pool::verify`] saw.
+#[derive(Debug, Default)]
+pub struct Verified {
+    /// Sound objects.
+    pub sound: usize,
+    /// What was wrong with each object that was removed.
+    pub damaged: Vec<String>,
 }
 
 const NEVER: Option<&gio::Cancellable> = None;
@@ -75,9 +85,15 @@ impl Pool {
     /// Owners that are still names are written as 0: the final owner gets an object of its own
     /// when the tree is committed.
     pub fn admit(&self, trees: &[TreeId]) -> Result<usize> {
+        self.admit_all(trees).map_err(of_the_host)
+    }
+
+    fn admit_all(&self, trees: &[TreeId]) -> Result<usize> {
         let marker =
             |tree: &TreeId| self.store.root().join("pool/admitted").join(tree.digest.to_string());
-        let new: Vec<&TreeId> = trees.iter().filter(|tree| !marker(tree).exists()).collect();
+        let doubt = self.store.is_in_doubt();
+        let new: Vec<&TreeId> =
+            trees.iter().filter(|tree| doubt || !marker(tree).exists()).collect();
         if new.is_empty() {
             return Ok(0);
         }
@@ -117,8 +133,18 @@ impl Pool {
         name: &Commit<'_>,
         sign: &dyn Fn(&[u8]) -> Result<Vec<u8>>,
     ) -> Result<Digest> {
+        self.commit_tree(tree, name, sign).map_err(of_the_host)
+    }
+
+    fn commit_tree(
+        &self,
+        tree: &Tree,
+        name: &Commit<'_>,
+        sign: &dyn Fn(&[u8]) -> Result<Vec<u8>>,
+    ) -> Result<Digest> {
         let known = self.committed(tree, name)?;
-        if let Ok(checksum) = fs::read_to_string(&known)
+        if !self.store.is_in_doubt()
+            && let Ok(checksum) = fs::read_to_string(&known)
             && self
                 .repo
                 .has_object(ObjectType::Commit, &checksum, NEVER)
@@ -177,6 +203,50 @@ impl Pool {
         checksum.parse()
     }
 
+    /// Reads every object; a damaged one is removed, and notes of what the pool holds with it, so
+    /// that the next build writes it anew.
+    pub fn verify(&self) -> Result<Verified> {
+        let mut found = Verified::default();
+        for folder in store::list(&self.path().join("objects"))? {
+            for file in store::list(&folder)? {
+                let Some((kind, checksum)) = object::of_file(&file) else { continue };
+                match self.repo.fsck_object(kind, &checksum, NEVER) {
+                    Ok(()) => found.sound += 1,
+                    Err(error) => {
+                        fs::remove_file(&file)
+                            .with_context(|| format!("remove object {checksum}"))?;
+                        found.damaged.push(format!("object {checksum} of the pool: {error}"));
+                    }
+                }
+            }
+        }
+        if !found.damaged.is_empty() {
+            self.forget()?;
+        }
+        Ok(found)
+    }
+
+    /// Removes every object that no release's commit reaches; the next build writes those that it
+    /// needs anew. Gives how many were removed.
+    pub fn prune(&self) -> Result<i32> {
+        self.forget()?;
+        let (_, removed, _) = self
+            .repo
+            .prune(ostree::RepoPruneFlags::REFS_ONLY, -1, NEVER)
+            .context("remove what no release reaches from the pool")?;
+        Ok(removed)
+    }
+
+    /// Forgets which trees and commits the pool is known to hold.
+    fn forget(&self) -> Result<()> {
+        for part in ["admitted", "committed"] {
+            for note in store::list(&self.store.root().join("pool").join(part))? {
+                fs::remove_file(&note).with_context(|| format!("remove `{}`", note.display()))?;
+            }
+        }
+        Ok(())
+    }
+
     /// The note of a commit that was made and signed: its name says what went into it.
     fn committed(&self, tree: &Tree, name: &Commit<'_>) -> Result<PathBuf> {
         let about = (name.id, name.version, name.epoch, name.signer, tree);
@@ -200,19 +270,42 @@ impl Pool {
     fn write(&self, entry: &Entry, object: &Object) -> Result<bool> {
         let checksum = object.checksum.to_string();
         if self.repo.has_object(ObjectType::File, &checksum, NEVER).context("look for an object")? {
-            return Ok(false);
+            if self.is_sound(entry, object)? {
+                return Ok(false);
+            }
+            fs::remove_file(self.file(object))
+                .with_context(|| format!("remove the damaged object {checksum}"))?;
         }
-        let header = std::io::Cursor::new(object.header.clone());
+        let header = io::Cursor::new(object.header.clone());
         let length = object.header.len() as u64;
         let (content, size): (Box<dyn Read + Send>, u64) = match entry.blob() {
             Some(blob) => (Box::new(self.store.open_blob(&blob)?), blob.size),
-            None => (Box::new(std::io::empty()), 0),
+            None => (Box::new(io::empty()), 0),
         };
         let stream = gio::ReadInputStream::new(header.chain(content));
         self.repo
             .write_content_trusted(&checksum, &stream, length + size, NEVER)
             .with_context(|| format!("write object {checksum}"))?;
         Ok(true)
+    }
+
+    /// Whether an object that was there before holds the content. One that is the very file of the
+    /// blob, which was checked when its checksum was computed, does.
+    fn is_sound(&self, entry: &Entry, object: &Object) -> Result<bool> {
+        let Some(blob) = entry.blob() else { return Ok(true) };
+        let file = self.file(object);
+        let id = |path: &Path| {
+            fs::symlink_metadata(path)
+                .map(|found| (found.dev(), found.ino()))
+                .with_context(|| format!("look at `{}`", path.display()))
+        };
+        Ok(id(&file)? == id(&self.store.blob_path(&blob))? || store::blob_of(&file)? == blob)
+    }
+
+    /// Where the file of a content's object lies.
+    fn file(&self, object: &Object) -> PathBuf {
+        let hex = object.checksum.to_string();
+        self.path().join("objects").join(&hex[..2]).join(format!("{}.file", &hex[2..]))
     }
 
     fn write_directory(&self, entry: &Entry) -> Result<String> {
@@ -233,8 +326,7 @@ impl Pool {
     /// Makes the blob's file the object's, so that the content lies on disk once.
     fn link(&self, entry: &Entry, object: &Object) -> Result<()> {
         let Some(blob) = entry.blob() else { return Ok(()) };
-        let hex = object.checksum.to_string();
-        let file = self.path().join("objects").join(&hex[..2]).join(format!("{}.file", &hex[2..]));
+        let file = self.file(object);
         let temporary = self.store.temporary();
         // A file system has a limit of links to one file (ext4: 65,000); then the copy stays.
         if fs::hard_link(&file, &temporary).is_err() {
@@ -248,6 +340,30 @@ impl Pool {
         Ok(())
     }
 }
+
+/// Says in the standard library's words that the machine refused, where GLib said so.
+fn of_the_host(error: anyhow::Error) -> anyhow::Error {
+    let said = error.chain().find_map(|cause| cause.downcast_ref::<glib::Error>());
+    let Some(said) = said else { return error };
+    let eio = io::Error::from_raw_os_error(EIO);
+    let host = match said.kind::<gio::IOErrorEnum>() {
+        Some(gio::IOErrorEnum::NoSpace) => io::ErrorKind::StorageFull.into(),
+        Some(gio::IOErrorEnum::ReadOnly) => io::ErrorKind::ReadOnlyFilesystem.into(),
+        Some(gio::IOErrorEnum::TooManyOpenFiles) => io::Error::from_raw_os_error(EMFILE),
+        // GLib has no kind for it.
+        Some(_)
+            if eio.to_string().starts_with(said.message().rsplit(": ").next().unwrap_or("-")) =>
+        {
+            eio
+        }
+        _ => return error,
+    };
+    error.context(host)
+}
+
+/// Linux, asm-generic/errno-base.h.
+const EIO: i32 = 5;
+const EMFILE: i32 = 24;
 
 /// The number of an owner, as far as it is known.
 fn known(owner: &Owner) -> u32 {

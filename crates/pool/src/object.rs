@@ -1,9 +1,11 @@
 //! OSTree's object header and checksum (libostree `ostree-core.h`, "file header"), computed
 //! without libostree.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
+use std::path::Path;
 
 use anyhow::{Context, Result};
+use ostree::ObjectType;
 use ostree::glib::{self, prelude::*};
 use store::{Digest, Entry, Hasher, Node, Store};
 
@@ -33,8 +35,10 @@ impl Object {
             let mut file = store.open_blob(&blob)?;
             let mut piece = vec![0; 128 << 10];
             loop {
-                let n =
-                    file.read(&mut piece).with_context(|| format!("read blob {}", blob.digest))?;
+                let n = match file.read(&mut piece) {
+                    Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                    read => read.with_context(|| format!("read blob {}", blob.digest))?,
+                };
                 if n == 0 {
                     break;
                 }
@@ -43,6 +47,20 @@ impl Object {
         }
         Ok(Self { checksum: hasher.finish().digest, header })
     }
+}
+
+/// What an object's file is called: `ab/cdef….file`. Other files are none.
+pub(crate) fn of_file(path: &Path) -> Option<(ObjectType, String)> {
+    let kind = match path.extension()?.to_str()? {
+        "file" => ObjectType::File,
+        "dirtree" => ObjectType::DirTree,
+        "dirmeta" => ObjectType::DirMeta,
+        "commit" => ObjectType::Commit,
+        _ => return None,
+    };
+    let folder = path.parent()?.file_name()?.to_str()?;
+    let checksum = format!("{folder}{}", path.file_stem()?.to_str()?);
+    checksum.parse::<Digest>().ok().map(|_| (kind, checksum))
 }
 
 /// The header: size of the variant (32 bits, big endian), four zero bytes, then uid, gid, mode,
