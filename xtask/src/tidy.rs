@@ -24,6 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("release", &["store", "package", "fetch", "inspect"]),
     ("inspect", &[]),
     ("judge", &[]),
+    ("fixture", &["store"]),
     ("hardtack", EVERY),
     ("xtask", &[]),
 ];
@@ -48,7 +49,7 @@ const EVERY: &[&str] = &[
 ];
 
 /// Crates that any crate's tests may use.
-const FOR_TESTS: &[&str] = &["judge", "inspect"];
+const FOR_TESTS: &[&str] = &["judge", "fixture", "inspect"];
 
 /// A dependency with a door, and who stands in it. `xtask` is outside the house.
 const DOORS: &[(&str, &[&str])] = &[
@@ -79,7 +80,7 @@ const DOORS: &[(&str, &[&str])] = &[
 const WORDS: &[&str] = &["deb", "dpkg", "conffile", "conffiles", "essential"];
 
 /// Where these words are at home.
-const AT_HOME: &[&str] = &["crates/package/", "crates/lock/src/source"];
+const AT_HOME: &[&str] = &["crates/package/", "crates/lock/src/source", "crates/fixture/"];
 
 /// What a person sees first.
 const NAMES: &[&str] = &[

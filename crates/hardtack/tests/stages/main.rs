@@ -1,9 +1,5 @@
 //! Every stage: its canonical forms, and the digest of a small result beside its revision.
 
-mod archive;
-#[expect(dead_code, reason = "the crate `boot` needs more of its stub than is needed here")]
-#[path = "../../../boot/tests/fixture/mod.rs"]
-mod fixture;
 mod generators;
 mod samples;
 

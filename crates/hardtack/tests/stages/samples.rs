@@ -13,8 +13,9 @@ use serde::de::DeserializeOwned;
 use store::{Digest, Entry, Epoch, Owner, Seed, Stage, Store, Tree, TreeId};
 use verity::PROTECT;
 
-use crate::archive::{Kind, deb};
-use crate::{Made, fixture, generators};
+use fixture::{Kind, archive};
+
+use crate::{Made, generators};
 
 const EPOCH: Epoch = Epoch(1_763_000_000);
 
@@ -73,21 +74,21 @@ fn import(store: &Store) -> Import {
     let control = "Package: tool\nVersion: 1:2.0~rc1-3\nArchitecture: amd64\n\
                    Maintainer: A <a@example.org>\nReplaces: older (<< 2)\nDescription: test\n";
     let script = "#!/bin/sh\nset -e\nadduser --system tool\n";
-    let archive = deb(
+    let archive = archive(
         &[
             ("./", 0o755, Kind::Directory),
-            ("./control", 0o644, Kind::File(control)),
-            ("./conffiles", 0o644, Kind::File("/etc/tool.conf\n")),
-            ("./postinst", 0o755, Kind::File(script)),
-            ("./triggers", 0o644, Kind::File("activate-noawait ldconfig\n")),
+            ("./control", 0o644, Kind::File(control.as_bytes().into())),
+            ("./conffiles", 0o644, Kind::File(b"/etc/tool.conf\n".into())),
+            ("./postinst", 0o755, Kind::File(script.as_bytes().into())),
+            ("./triggers", 0o644, Kind::File(b"activate-noawait ldconfig\n".into())),
         ],
         &[
             ("./", 0o755, Kind::Directory),
             ("./etc/", 0o755, Kind::Directory),
-            ("./etc/tool.conf", 0o644, Kind::File("key = 1\n")),
+            ("./etc/tool.conf", 0o644, Kind::File(b"key = 1\n".into())),
             ("./usr/", 0o755, Kind::Directory),
             ("./usr/bin/", 0o755, Kind::Directory),
-            ("./usr/bin/tool", 0o4755, Kind::File("program")),
+            ("./usr/bin/tool", 0o4755, Kind::File(b"program".into())),
             ("./usr/bin/also", 0o4755, Kind::Hardlink("./usr/bin/tool")),
             ("./usr/bin/link", 0o777, Kind::Symlink("tool")),
         ],
