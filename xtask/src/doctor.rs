@@ -80,6 +80,7 @@ const PACKAGES: &[(&str, Probe, Need, &str)] = &[
     ("python3", Probe::Program("python3"), Need::Test, "serves the hostile archives of tests"),
     ("python3-pip", Probe::Program("pip3"), Need::Test, "brings judges that are Python wheels"),
     ("sbsigntool", Probe::Program("sbverify"), Need::Test, "judges Authenticode"),
+    ("strace", Probe::Program("strace"), Need::Test, "makes system calls fail"),
     ("time", Probe::Program("time"), Need::Test, "measures for `cargo xtask bench`"),
     ("xz-utils", Probe::Program("xz"), Need::Test, "judges compression"),
     ("zstd", Probe::Program("zstd"), Need::Test, "judges compression"),

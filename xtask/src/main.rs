@@ -27,6 +27,7 @@ mod test;
 mod tidy;
 mod twins;
 mod wheels;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -63,6 +64,8 @@ enum Verb {
     Check,
     /// The rules of the house that no compiler knows.
     Tidy,
+    /// Build the program that runs one stage as one static file, into `target/static`.
+    Worker,
     /// Look for what building, booting and testing need of this machine.
     Doctor {
         /// Install what is missing.
@@ -138,6 +141,7 @@ fn start(verb: Verb) -> Result<()> {
             check::check()
         }
         Verb::Tidy => tidy::tidy(),
+        Verb::Worker => worker::worker(),
         Verb::Doctor { fix, yes } => doctor::doctor(fix, doctor::Consent::from_flag(yes)),
     }
 }

@@ -15,6 +15,7 @@ use crate::refusals;
 use crate::repro;
 use crate::run::{cargo, find, run};
 use crate::twins;
+use crate::worker;
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -90,6 +91,7 @@ pub(crate) fn test(options: &Options) -> Result<()> {
         return tally.close();
     }
     tally.step("licences, bans, sources", check::dependencies);
+    tally.step("a worker as one static file", worker::worker);
     tally.step("tests of every crate", || {
         let mut command = cargo();
         if find("cargo-nextest").is_some() {

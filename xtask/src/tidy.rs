@@ -25,6 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("inspect", &[]),
     ("judge", &[]),
     ("fixture", &["store"]),
+    ("worker", &["store", "rootfs", "filesystem", "verity", "boot", "disk"]),
     ("hardtack", EVERY),
     ("xtask", &[]),
 ];
@@ -46,6 +47,7 @@ const EVERY: &[&str] = &[
     "disk",
     "release",
     "inspect",
+    "worker",
 ];
 
 /// Crates that any crate's tests may use.

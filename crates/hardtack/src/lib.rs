@@ -11,10 +11,9 @@ pub mod pipeline;
 pub mod plan;
 mod report;
 pub mod seal;
-mod stages;
 
 pub use args::Arguments;
-pub use stages::STAGES;
+pub use worker::STAGES;
 
 use std::io::{IsTerminal as _, Write as _};
 

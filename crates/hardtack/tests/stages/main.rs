@@ -2,6 +2,7 @@
 
 mod generators;
 mod samples;
+mod worker;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
