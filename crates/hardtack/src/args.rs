@@ -23,6 +23,9 @@ pub enum Verb {
     /// Make or use signing keys.
     #[command(subcommand)]
     Keys(Keys),
+    /// Check or sweep what is kept.
+    #[command(subcommand)]
+    Store(Store),
 }
 
 /// Where packages come from.
@@ -103,5 +106,25 @@ pub enum Keys {
         /// The file to write.
         #[arg(long, value_name = "FILE")]
         output: PathBuf,
+    },
+}
+
+/// `hardtack store`.
+#[derive(Debug, Subcommand)]
+pub enum Store {
+    /// Read everything in the store; set aside what is damaged, to be made anew.
+    Verify {
+        /// Where bytes and results are kept (default: the user's cache directory).
+        #[arg(long, value_name = "DIR")]
+        store: Option<PathBuf>,
+    },
+    /// Remove what no build has used for some days.
+    Gc {
+        /// Where bytes and results are kept (default: the user's cache directory).
+        #[arg(long, value_name = "DIR")]
+        store: Option<PathBuf>,
+        /// How many days; 0 removes everything but the pool's releases.
+        #[arg(long, value_name = "DAYS", default_value_t = 14)]
+        days: u64,
     },
 }

@@ -1,8 +1,9 @@
 //! What a failed command exits with.
 
-use std::fmt;
+use std::{fmt, io};
 
 use anyhow::{Error, Result};
+use rustix::io::Errno;
 
 /// The kinds of failure that a caller may tell apart; see `docs/exit-codes.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,8 +63,22 @@ pub trait Or<T> {
 
 impl<T> Or<T> for Result<T> {
     fn fault(self, fault: Fault) -> Self {
-        self.map_err(|error| error.context(fault))
+        self.map_err(|error| {
+            let fault = if is_of_the_host(&error) { Fault::Output } else { fault };
+            error.context(fault)
+        })
     }
+}
+
+/// Whether the machine refused to take what a stage made: no fault of the stage.
+fn is_of_the_host(error: &Error) -> bool {
+    use std::io::ErrorKind::{
+        CrossesDevices, FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
+    };
+    let kinds = [CrossesDevices, FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull];
+    let codes = [Errno::IO, Errno::MFILE, Errno::NFILE].map(|code| Some(code.raw_os_error()));
+    let mut said = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    said.any(|said| kinds.contains(&said.kind()) || codes.contains(&said.raw_os_error()))
 }
 
 /// The exit code of an error: that of the outermost [`Fault`] in its chain, else 1.
@@ -91,6 +106,8 @@ mod tests {
         assert_eq!(codes, [2, 3, 4, 5, 6, 7]);
         let error = Or::<()>::fault(Err(anyhow::anyhow!("it broke")), Fault::Sign).unwrap_err();
         assert_eq!(code(&error.context("more")), 6);
+        let full = Error::new(io::Error::from(io::ErrorKind::StorageFull)).context("write");
+        assert_eq!(code(&Or::<()>::fault(Err(full), Fault::Build).unwrap_err()), 7);
         assert_eq!(code(&anyhow::anyhow!("ours")), 1);
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use disk::FORMATS;
+use lock::Options;
 use pool::Pool;
 use release::{Artifact, MANIFEST, Manifest};
 use sign::{Directory, Signer as _};
@@ -15,7 +16,7 @@ use crate::fault::{Fault, Or as _};
 use crate::output::Written;
 use crate::pipeline::{self, Built};
 use crate::plan::Plan;
-use crate::{inputs, print, progress, report, say};
+use crate::{inputs, keep, print, progress, report, say};
 
 /// Plain contents, objects and images take about this many times the packages' own size.
 const EXPANSION: u64 = 8;
@@ -37,26 +38,46 @@ pub(crate) fn image(arguments: &Image) -> Result<()> {
     let keys = Directory::open_or_make(&beside(&arguments.keys, "keys")).fault(Fault::Sign)?;
     let store = Store::open(&root, development_salt()?).fault(Fault::Output)?;
 
-    let wanted = lock::wanted(&plan.lock, &options).fault(Fault::Fetch)?;
-    let missing: u64 = wanted.iter().filter(|w| !store.has(&w.blob)).map(|w| w.blob.size).sum();
-    check_space(&root, missing.saturating_mul(EXPANSION)).fault(Fault::Output)?;
-    fetch::all(&wanted, &store, progress()).fault(Fault::Fetch)?;
-    let pool = Pool::open(&store).fault(Fault::Output)?;
+    let work = || bake(&plan, &options, &keys, &store, &output);
+    let disks = match work() {
+        Err(error) if keep::is_damage(&error) => {
+            say(&format!("warning: {error:#}\nwarning: checking the whole store, then once more"));
+            keep::mend(&store).fault(Fault::Output)?;
+            work()?
+        }
+        done => done?,
+    };
+    for disk in disks {
+        print(&format!("wrote {}", output.join(disk).display()));
+    }
+    print(&format!("next: cargo xtask boot {}", arguments.profile.display()));
+    Ok(())
+}
 
-    let built = pipeline::build(&plan, &keys, &store, &pool)?;
+/// Fetches, builds, writes and reports; gives the names of the disks.
+fn bake(
+    plan: &Plan,
+    options: &Options,
+    keys: &Directory,
+    store: &Store,
+    output: &Path,
+) -> Result<Vec<String>> {
+    let wanted = lock::wanted(&plan.lock, options).fault(Fault::Fetch)?;
+    let missing: u64 = wanted.iter().filter(|w| !store.has(&w.blob)).map(|w| w.blob.size).sum();
+    check_space(store.root(), missing.saturating_mul(EXPANSION)).fault(Fault::Output)?;
+    fetch::all(&wanted, store, progress()).fault(Fault::Fetch)?;
+    let pool = Pool::open(store).fault(Fault::Output)?;
+
+    let built = pipeline::build(plan, keys, store, &pool)?;
     for warning in built.warnings() {
         say(&format!("warning: {warning}"));
     }
     for script in built.unreviewed() {
         say(&report::unreviewed(script));
     }
-    let disks = write(&plan, &built, &keys, &store, &output).fault(Fault::Output)?;
-    print(&report::report(&built, &store).fault(Fault::Output)?);
-    for disk in disks {
-        print(&format!("wrote {}", output.join(disk).display()));
-    }
-    print(&format!("next: cargo xtask boot {}", arguments.profile.display()));
-    Ok(())
+    let disks = write(plan, &built, keys, store, output).fault(Fault::Output)?;
+    print(&report::report(&built, store).fault(Fault::Output)?);
+    Ok(disks)
 }
 
 /// Writes every artifact and the manifest last; gives the names of the disks.
@@ -164,7 +185,7 @@ fn check_space(directory: &Path, needed: u64) -> Result<()> {
     Ok(())
 }
 
-fn cache_directory() -> Result<PathBuf> {
+pub(crate) fn cache_directory() -> Result<PathBuf> {
     #[expect(
         clippy::disallowed_methods,
         reason = "where the user keeps caches (XDG Base Directory); reaches no byte"

@@ -33,6 +33,13 @@ pub(crate) struct Wishes {
 
 /// Reads a profile and all that it names.
 pub(crate) fn wishes(profile: &Path, rules: Option<&Path>) -> Result<Wishes> {
+    if profile.to_str().is_none() {
+        bail!(
+            "the path `{}` is not UTF-8, and the files beside a profile are found by its text: \
+             give the folder another name",
+            profile.display()
+        );
+    }
     let host = profile::load(profile, &text)?;
     if host.arch != Arch::X86_64 {
         bail!("profile `{}`: only `x86-64` can be built so far", profile.display());

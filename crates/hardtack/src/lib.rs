@@ -5,6 +5,7 @@ pub mod assemble;
 pub mod fault;
 mod hand_over;
 mod inputs;
+mod keep;
 mod keys;
 mod output;
 pub mod pipeline;
@@ -26,6 +27,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Verb::Image(image) => hand_over::image(&image),
         Verb::Lock(lock) => inputs::write_lock(&lock),
         Verb::Keys(verb) => keys::run(&verb),
+        Verb::Store(verb) => keep::run(&verb),
     }
 }
 
