@@ -128,7 +128,9 @@ fn assemble(
     let packages = roles
         .into_iter()
         .map(|(offer, roles)| {
-            locked(request, row, archives, &suites, &universe.offers[offer], roles)
+            let offer = &universe.offers[offer];
+            check_origin(archives, &universe, offer)?;
+            locked(request, row, archives, &suites, offer, roles)
         })
         .collect::<Result<_>>()?;
     let epoch = suites.iter().flatten().map(|suite| suite.date).max();
@@ -196,6 +198,26 @@ fn choose(
     }
     roles.values_mut().for_each(|roles| roles.sort());
     Ok(roles)
+}
+
+/// Whoever signs an archive may offer its packages in a higher version, under another key nobody
+/// may, unless the profile says which version is meant.
+fn check_origin(archives: &[&ArchiveRequest], universe: &Universe, offer: &Offer) -> Result<()> {
+    let own = archives[offer.archive];
+    let others = universe.named(&offer.record.id.name).iter().map(|i| &universe.offers[*i]);
+    let mut strange = others.filter(|other| archives[other.archive].keyring != own.keyring);
+    if let Some(other) = strange.next() {
+        bail!(
+            "`{}` is on offer as {} in archive `{}` and, under other keys, as {} in archive `{}`: \
+             pin the version that is meant in the profile, or drop an archive",
+            offer.record.id.name,
+            offer.record.id.version,
+            own.name,
+            other.record.id.version,
+            archives[other.archive].name
+        );
+    }
+    Ok(())
 }
 
 fn locked(

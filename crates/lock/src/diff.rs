@@ -47,6 +47,30 @@ impl Lock {
         }));
         lines
     }
+
+    /// Suites that `other`, the later lock, saw in an older state than this one: a line each. An
+    /// archive that goes back in time lags, or somebody replays an old state of it.
+    pub fn rolled_back(&self, other: &Self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for archive in &self.archives {
+            let Some(later) = other.archives.iter().find(|one| one.name == archive.name) else {
+                continue;
+            };
+            for suite in &archive.suites {
+                let later = later.suites.iter().find(|one| one.name == suite.name);
+                if let Some(later) = later.filter(|later| later.date < suite.date) {
+                    lines.push(format!(
+                        "suite {} of archive {}: {} → {}",
+                        suite.name,
+                        archive.name,
+                        suite.date.rfc3339(),
+                        later.date.rfc3339()
+                    ));
+                }
+            }
+        }
+        lines
+    }
 }
 
 fn how(old: &Locked, new: &Locked) -> String {

@@ -147,7 +147,11 @@ fn stale(release: &Release, now: Epoch) -> Option<String> {
     if let Some(end) = release.valid_until.filter(|end| *end < now) {
         Some(format!("the index expired at {}", end.rfc3339()))
     } else if release.date.0 > now.0.saturating_add(AHEAD) {
-        Some(format!("the index is dated {}, in the future", release.date.rfc3339()))
+        Some(format!(
+            "the index is dated {}, in the future: look at this machine's clock, which says {}",
+            release.date.rfc3339(),
+            now.rfc3339()
+        ))
     } else {
         None
     }

@@ -1,5 +1,7 @@
 //! A whole archive, signed by `gpg` and served from this machine.
 
+mod faults;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -13,6 +15,7 @@ use store::{Digest, Epoch, Store};
 /// 2026-03-01T00:00:00Z, when the archive is signed.
 const DATE: u64 = 1_772_323_200;
 const DAY: u64 = 86_400;
+const MARCH: &str = "Sun, 01 Mar 2026 00:00:00 UTC";
 
 type Files = BTreeMap<String, Vec<u8>>;
 
@@ -47,20 +50,27 @@ impl Archive {
     /// Publishes a suite: `packages` in short (see [`index`]), `more` lines for the release.
     fn publish(&self, path: &str, suite: &str, packages: &str, more: &str) {
         let (index, pool) = index(packages);
-        let digest = Digest::of(index.as_bytes());
-        let release = format!(
-            "Origin: test\nSuite: stable\nCodename: {suite}\nAcquire-By-Hash: yes\n\
-             Date: Sun, 01 Mar 2026 00:00:00 UTC\n{more}SHA256:\n {digest} {} main/binary-amd64/Packages\n",
-            index.len()
-        );
+        self.publish_index(path, suite, index.as_bytes(), &format!("Date: {MARCH}\n{more}"));
+        let mut files = self.files.lock().unwrap();
+        files.extend(pool.into_iter().map(|(name, bytes)| (format!("/{path}/{name}"), bytes)));
+    }
+
+    /// Publishes an index as it is, under a release with `fields`.
+    fn publish_index(&self, path: &str, suite: &str, index: &[u8], fields: &str) {
+        let digest = Digest::of(index);
+        let listed = format!(" {digest} {} main/binary-amd64/Packages\n", index.len());
+        self.sign(path, suite, &format!("Codename: {suite}\n{fields}SHA256:\n{listed}"));
+        let at = format!("/{path}/dists/{suite}/main/binary-amd64/by-hash/SHA256/{digest}");
+        self.files.lock().unwrap().insert(at, index.into());
+    }
+
+    /// Signs and publishes the fields of a release.
+    fn sign(&self, path: &str, suite: &str, fields: &str) {
+        let release = format!("Origin: test\nSuite: stable\nAcquire-By-Hash: yes\n{fields}");
         std::fs::write(self.home.join("Release"), release).unwrap();
         self.gpg(&["--output", "InRelease", "--clear-sign", "Release"]);
         let signed = std::fs::read(self.home.join("InRelease")).unwrap();
-        let mut files = self.files.lock().unwrap();
-        let at = format!("/{path}/dists/{suite}");
-        files.insert(format!("{at}/InRelease"), signed);
-        files.insert(format!("{at}/main/binary-amd64/by-hash/SHA256/{digest}"), index.into());
-        files.extend(pool.into_iter().map(|(name, bytes)| (format!("/{path}/{name}"), bytes)));
+        self.files.lock().unwrap().insert(format!("/{path}/dists/{suite}/InRelease"), signed);
     }
 
     /// Changes a file of the archive.
