@@ -19,6 +19,28 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     machine: Machine,
     agent: Agent,
+    patience: Patience,
+}
+
+/// How long a server is waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// The longest silence.
+    pub silence: Duration,
+    /// The slowest transfer, in bytes per second.
+    pub slowest: u64,
+    /// The pause after the first failed try; each later one is twice as long.
+    pub pause: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            silence: Duration::from_secs(30),
+            slowest: 10 << 10,
+            pause: Duration::from_millis(300),
+        }
+    }
 }
 
 /// Why a try failed.
@@ -30,19 +52,10 @@ pub(crate) enum Failure {
 }
 
 /// Tries before a passing failure is believed.
-pub(crate) const TRIES: u32 = 5;
-
-/// The pause after the first failed try; each later one is twice as long.
-const FIRST_PAUSE: Duration = Duration::from_millis(300);
+const TRIES: u32 = 5;
 
 /// The longest pause that a server may ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-
-/// The longest silence that is waited out.
-const SILENCE: Duration = Duration::from_secs(30);
-
-/// The slowest transfer that is waited out, in bytes per second.
-const SLOWEST: u64 = 10 << 10;
 
 /// Most redirections of one request.
 const MOST_REDIRECTIONS: usize = 5;
@@ -79,6 +92,12 @@ pub fn verified(client: &Client, mirror: &Mirror, location: &str, blob: &Blob) -
 impl Client {
     /// A client that follows `machine`'s proxies and logins.
     pub fn new(machine: Machine) -> Self {
+        Self::patient(machine, Patience::default())
+    }
+
+    /// A client that waits as long as `patience` says.
+    pub fn patient(machine: Machine, patience: Patience) -> Self {
+        let silence = Some(patience.silence);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = TlsConfig::builder()
             .unversioned_rustls_crypto_provider(provider)
@@ -92,10 +111,10 @@ impl Client {
             .max_redirects_will_error(false)
             .accept_encoding("identity")
             .user_agent(concat!("hardtack/", env!("CARGO_PKG_VERSION")))
-            .timeout_connect(Some(SILENCE))
-            .timeout_recv_response(Some(SILENCE))
-            .timeout_per_read(Some(SILENCE));
-        Self(Arc::new(Inner { machine, agent: config.build().new_agent() }))
+            .timeout_connect(silence)
+            .timeout_recv_response(silence)
+            .timeout_per_read(silence);
+        Self(Arc::new(Inner { machine, agent: config.build().new_agent(), patience }))
     }
 
     /// The machine whose settings are followed.
@@ -105,7 +124,7 @@ impl Client {
 
     /// A whole file of at most `limit` bytes; nothing is known of its content.
     fn small(&self, address: &Address, mirror: &Mirror, limit: u64) -> Result<Vec<u8>> {
-        again(|| {
+        self.again(|| {
             let response = self.get(address, 0, limit)?;
             let body = response.into_body().into_with_config().limit(u64::MAX).reader();
             let mut bytes = Vec::new();
@@ -135,6 +154,10 @@ impl Client {
             if matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
                 let location = response.headers().get(header::LOCATION);
                 let location = location.and_then(|value| value.to_str().ok()).unwrap_or_default();
+                if location.is_empty() {
+                    let nowhere = anyhow!("{at} answers {status} and does not say where to go");
+                    return Err(Failure::Lasting(nowhere));
+                }
                 at = at.redirected(location).map_err(Failure::Lasting)?;
                 continue;
             }
@@ -152,13 +175,13 @@ impl Client {
     }
 
     fn once(&self, at: &Address, from: u64, expected: u64) -> Result<Response<Body>, Failure> {
-        let Inner { machine, agent } = &*self.0;
+        let Inner { machine, agent, patience } = &*self.0;
         let proxy = machine.proxy(at).map(Proxy::new).transpose();
         // The proxy's URL may hold a password, so it is not shown.
         let proxy = proxy.map_err(|_| {
             Failure::Lasting(anyhow!("the proxy configured for {} is no URL", at.host()))
         })?;
-        let whole = SILENCE * 2 + Duration::from_secs(expected / SLOWEST);
+        let whole = patience.silence * 2 + Duration::from_secs(expected / patience.slowest.max(1));
         let mut request =
             agent.get(at.to_string()).config().proxy(proxy).timeout_recv_body(Some(whole)).build();
         if from > 0 {
@@ -180,28 +203,28 @@ impl Client {
             if passing { Failure::Passing(error, None) } else { Failure::Lasting(error) }
         })
     }
+
+    /// Runs `once` until it succeeds, fails for good, or has passed [`TRIES`] times.
+    pub(crate) fn again<T>(&self, mut once: impl FnMut() -> Result<T, Failure>) -> Result<T> {
+        let mut pause = self.0.patience.pause;
+        for attempt in 1.. {
+            match once() {
+                Ok(value) => return Ok(value),
+                Err(Failure::Lasting(error)) => return Err(error),
+                Err(Failure::Passing(error, _)) if attempt == TRIES => {
+                    return Err(error.context(format!("gave up after {TRIES} tries")));
+                }
+                Err(Failure::Passing(_, asked)) => {
+                    std::thread::sleep(asked.unwrap_or(pause).max(pause));
+                    pause *= 2;
+                }
+            }
+        }
+        bail!("no try was made")
+    }
 }
 
 fn retry_after(response: &Response<Body>) -> Option<Duration> {
     let value = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
     Some(Duration::from_secs(value.trim().parse().ok()?).min(LONGEST_PAUSE))
-}
-
-/// Runs `once` until it succeeds, fails for good, or has passed [`TRIES`] times.
-pub(crate) fn again<T>(mut once: impl FnMut() -> Result<T, Failure>) -> Result<T> {
-    let mut pause = FIRST_PAUSE;
-    for attempt in 1.. {
-        match once() {
-            Ok(value) => return Ok(value),
-            Err(Failure::Lasting(error)) => return Err(error),
-            Err(Failure::Passing(error, _)) if attempt == TRIES => {
-                return Err(error.context(format!("gave up after {TRIES} tries")));
-            }
-            Err(Failure::Passing(_, asked)) => {
-                std::thread::sleep(asked.unwrap_or(pause).max(pause));
-                pause *= 2;
-            }
-        }
-    }
-    bail!("no try was made")
 }

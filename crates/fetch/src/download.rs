@@ -11,7 +11,7 @@ use store::{Blob, Hasher, Store};
 use ureq::Body;
 use ureq::http::{Response, header};
 
-use crate::client::{Failure, again};
+use crate::client::Failure;
 use crate::progress::Shown;
 use crate::{Address, Client, Progress};
 
@@ -87,7 +87,7 @@ fn fetch(one: &Wanted, store: &Store, partial: &Path, shown: &Shown) -> Result<(
         shown.add(one.blob.size);
         return Ok(());
     }
-    again(|| attempt(one, &mut file, shown)).with_context(|| {
+    one.client.again(|| attempt(one, &mut file, shown)).with_context(|| {
         let Wanted { what, address, named_by, .. } = one;
         format!("fetch {what} from {address} (archive named by {named_by})")
     })?;

@@ -15,7 +15,7 @@ mod progress;
 mod settings;
 
 pub use address::Address;
-pub use client::{Client, signed, verified};
+pub use client::{Client, Patience, signed, verified};
 pub use download::{Wanted, all};
 pub use keyring::{Keyring, Signed};
 pub use machine::{Machine, read_machine};

@@ -1,6 +1,8 @@
 //! Downloads from a server that lies.
 #![expect(clippy::disallowed_types, reason = "the hostile server is ours")]
 
+mod faults;
+
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
