@@ -23,8 +23,11 @@ pub struct Machine {
 #[derive(Clone)]
 pub(crate) struct Source {
     pub(crate) address: Address,
-    /// File, and line where the format has lines.
+    /// File and line.
     pub(crate) place: String,
+    suites: Vec<String>,
+    /// The keys that it names, blanks normalized; nothing when it names none.
+    signed_by: String,
 }
 
 /// Largest file of the configuration, in bytes.
@@ -59,9 +62,30 @@ pub fn read_machine(root: &Path) -> Result<Machine> {
 }
 
 impl Machine {
-    /// The first source whose URL ends with the component `path`.
-    pub(crate) fn source(&self, path: &str) -> Option<&Source> {
-        self.sources.iter().find(|source| source.address.last() == path)
+    /// The first source whose URL ends with the component `path`. Two that name different keys
+    /// for one suite of it are an error, as they are to the package manager.
+    pub(crate) fn source(&self, path: &str) -> Result<Option<&Source>> {
+        let mut known = self.sources.iter().filter(|source| source.address.last() == path);
+        let Some(first) = known.next() else { return Ok(None) };
+        let root = |source: &Source| source.address.to_string().trim_end_matches('/').to_owned();
+        let same: Vec<&Source> =
+            self.sources.iter().filter(|one| root(one) == root(first)).collect();
+        for (i, one) in same.iter().enumerate() {
+            let differs = |other: &&&Source| {
+                other.signed_by != one.signed_by
+                    && other.suites.iter().any(|suite| one.suites.contains(suite))
+            };
+            if let Some(other) = same[i + 1..].iter().find(differs) {
+                bail!(
+                    "{} and {} name different keys (`Signed-By`) for one suite of {}: make them \
+                     agree, or name the archive with `--mirror URL`",
+                    one.place,
+                    other.place,
+                    first.address
+                );
+            }
+        }
+        Ok(Some(first))
     }
 
     /// Whether an index past its end is refused (`Acquire::Check-Valid-Until` and `Check-Date`).
@@ -154,24 +178,35 @@ fn read_lines(text: &str, place: &str) -> Vec<Source> {
         let line = line.split('#').next().unwrap_or_default().trim();
         let Some((kind, rest)) = line.split_once(char::is_whitespace) else { continue };
         let rest = rest.trim_start();
-        let rest = match rest.strip_prefix('[') {
-            Some(options) => options.split_once(']').map_or("", |(_, after)| after),
-            None => rest,
-        };
-        let url = rest.split_whitespace().next().unwrap_or_default();
+        let options = rest.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+        let (options, rest) = options.unwrap_or(("", rest));
+        let keys = options.split_whitespace().find_map(|word| word.strip_prefix("signed-by="));
+        let mut words = rest.split_whitespace();
+        let url = words.next().unwrap_or_default();
         // Entries for source code serve no packages; other schemes (`cdrom:`) no network.
         if let (false, Ok(address)) = (kind.ends_with("-src"), Address::parse(url)) {
-            sources.push(Source { address, place: format!("{place}, line {}", i + 1) });
+            sources.push(Source {
+                address,
+                place: format!("{place}, line {}", i + 1),
+                suites: words.next().map(str::to_owned).into_iter().collect(),
+                signed_by: keys.unwrap_or_default().to_owned(),
+            });
         }
     }
     sources
 }
 
-/// The stanza format: `Types`, `URIs`, `Suites`, `Enabled`.
+/// The stanza format: `Types`, `URIs`, `Suites`, `Enabled`, `Signed-By`.
 fn read_stanzas(text: &str, place: &str) -> Result<Vec<Source>> {
     let mut sources = Vec::new();
+    let mut lines = text.lines().enumerate();
     for stanza in package::stanzas(text) {
         let stanza = stanza?;
+        // Every stanza with a URL has one such line, also one that is switched off.
+        let line = stanza.get("URIs").and_then(|_| {
+            lines.find(|(_, line)| line.get(..5).is_some_and(|at| at.eq_ignore_ascii_case("URIs:")))
+        });
+        let line = line.map_or(1, |(i, _)| i + 1);
         let off = stanza.get("Enabled").map(str::to_ascii_lowercase);
         let off = off.is_some_and(|value| ["no", "false", "off", "0"].contains(&value.as_str()));
         let mut kinds = stanza.get("Types").unwrap_or_default().split_whitespace();
@@ -180,7 +215,15 @@ fn read_stanzas(text: &str, place: &str) -> Result<Vec<Source>> {
         }
         let urls = stanza.get("URIs").unwrap_or_default().split_whitespace();
         let addresses = urls.filter_map(|url| Address::parse(url).ok());
-        sources.extend(addresses.map(|address| Source { address, place: place.to_owned() }));
+        let words = |field| stanza.get(field).unwrap_or_default().split_whitespace();
+        let suites: Vec<String> = words("Suites").map(str::to_owned).collect();
+        let signed_by = words("Signed-By").collect::<Vec<_>>().join(" ");
+        sources.extend(addresses.map(|address| Source {
+            address,
+            place: format!("{place}, line {line}"),
+            suites: suites.clone(),
+            signed_by: signed_by.clone(),
+        }));
     }
     Ok(sources)
 }
@@ -246,16 +289,39 @@ mod tests {
                 ("sources.list.d/e f.list", "deb http://space.test/other s main\n"),
             ],
         );
-        let found = |path| machine.source(path).map(|s| (s.address.to_string(), s.place.clone()));
+        let found = |path| {
+            let source = machine.source(path).unwrap();
+            source.map(|s| (s.address.to_string(), s.place.clone()))
+        };
         let at = |url: &str, place: &str| Some((url.to_owned(), place.to_owned()));
         assert_eq!(
             found("debian"),
-            at("http://b.test/debian", "/etc/apt/sources.list.d/b.sources")
+            at("http://b.test/debian", "/etc/apt/sources.list.d/b.sources, line 3")
         );
         let place = "/etc/apt/sources.list.d/c.list, line 3";
         assert_eq!(found("debian-security"), at("http://c.test/debian-security/", place));
         assert_eq!(found("other"), None);
         assert!(machine.checks_dates());
+    }
+
+    #[test]
+    fn sources_that_name_different_keys_for_one_suite_are_told_with_files_and_lines() {
+        let off = "Types: deb\nEnabled: no\nURIs: http://a.test/debian\nSuites: s\n\n";
+        let stanza = "Types: deb\nURIs: http://a.test/debian\nSuites: s t\nSigned-By:\n \
+                      -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n xx\n";
+        let with = |name: &str, line: &str| {
+            let list = ("sources.list.d/b.list", line);
+            machine(name, &[("sources.list.d/a.sources", &format!("{off}{stanza}")), list])
+        };
+        let line = "# x\ndeb [signed-by=/k.gpg] http://a.test/debian/ t main\n";
+        let error = with("keys", line).source("debian").err().unwrap().to_string();
+        for part in ["a.sources, line 7", "b.list, line 2", "Signed-By", "--mirror URL"] {
+            assert!(error.contains(part), "{error}");
+        }
+        let none = with("no-keys", "deb http://a.test/debian t main\n");
+        assert!(none.source("debian").is_err());
+        let other_suite = with("suites", "deb [signed-by=/k.gpg] http://a.test/debian u main\n");
+        assert!(other_suite.source("debian").unwrap().is_some());
     }
 
     #[test]
@@ -301,6 +367,6 @@ mod tests {
 
     #[test]
     fn a_machine_without_configuration_knows_nothing() {
-        assert!(machine("empty", &[]).source("debian").is_none());
+        assert!(machine("empty", &[]).source("debian").unwrap().is_none());
     }
 }

@@ -56,7 +56,8 @@ pub fn mirror(place: &Place, machine: &Machine) -> Result<Mirror> {
         let named_by = format!("url of archive `{name}` in the profile");
         return Ok(Mirror { root, named_by, checks_dates: true });
     }
-    match machine.source(place.path) {
+    let source = machine.source(place.path);
+    match source.with_context(|| format!("find archive `{name}` on this machine"))? {
         Some(source) => Ok(Mirror {
             root: source.address.clone(),
             named_by: source.place.clone(),
