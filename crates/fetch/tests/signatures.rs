@@ -173,6 +173,87 @@ fn a_broken_digest_does_not_count() {
 }
 
 #[test]
+fn two_copies_of_one_signature_are_one_signer() {
+    let gpg = Gpg::new("twice");
+    gpg.key("k", "ed25519", "sign", "never");
+    let message = String::from_utf8(gpg.sign(SIGNED, &["k", "k"])).unwrap();
+    let signed = open(&gpg.export(&["k"]), message.as_bytes()).unwrap();
+    assert_eq!(signed.signers, [gpg.fingerprint("k")]);
+    // The whole block of signatures once more.
+    let (_, block) = message.split_once("-----BEGIN PGP SIGNATURE-----").unwrap();
+    let again = format!("{message}-----BEGIN PGP SIGNATURE-----{block}");
+    refused(&gpg.export(&["k"]), again.as_bytes(), "something follows the signature");
+}
+
+/// What stands around or between the signed lines, and what was done to them.
+#[test]
+fn what_we_let_through_is_what_gpgv_lets_through_or_nothing() {
+    let gpg = Gpg::new("framed");
+    gpg.key("k", "ed25519", "sign", "never");
+    let ring = gpg.export(&["k"]);
+    let good = String::from_utf8(gpg.sign(SIGNED, &["k"])).unwrap();
+    let other = good.replace("Origin: test", "Origin: evil");
+    let hash = good.lines().find(|line| line.starts_with("Hash:")).unwrap();
+    let framed: &[(&str, String)] = &[
+        ("as signed", good.clone()),
+        ("CR LF", good.replace('\n', "\r\n")),
+        ("more blanks at line ends", good.replace("Codename: s", "Codename: s \t ")),
+        ("blank lines after", format!("{good}\n\n")),
+        ("text before", format!("Origin: evil\n{good}")),
+        ("blank line before", format!("\n{good}")),
+        ("byte order mark before", format!("\u{feff}{good}")),
+        ("text after", format!("{good}Origin: evil\n")),
+        ("stanza after", format!("{good}\nOrigin: evil\nCodename: s\n")),
+        ("second block after", format!("{good}{other}")),
+        ("second block before", format!("{other}{good}")),
+        ("the same block twice", format!("{good}{good}")),
+        ("another header", good.replace(hash, &format!("{hash}\nComment: x"))),
+        ("text as header", good.replace(hash, &format!("{hash}\nOrigin: evil"))),
+        ("no header", good.replace(&format!("{hash}\n"), "")),
+        ("header with blanks", good.replace(hash, &format!("{hash}\n \nOrigin: evil"))),
+        ("dash unescaped", good.replace("- - a list", "- a list")),
+        ("dash escaped twice", good.replace("- - a list", "- - - a list")),
+        ("every line escaped", good.replace("Origin: test", "- Origin: test")),
+        ("line added", good.replace("Origin: test", "Origin: test\nX: y")),
+        ("line end lost", good.replace("Origin: test\n", "Origin: test")),
+        ("vertical tab as line end", good.replace("Origin: test\n", "Origin: test\u{b}")),
+        ("lone CR as line end", good.replace("Origin: test\n", "Origin: test\r")),
+        ("NUL", good.replace("Origin: test", "Origin: test\0")),
+        ("cut before the signature", good.split_once("-----BEGIN PGP SIGN").unwrap().0.into()),
+        ("cut in the signature", good[..good.len() - 60].into()),
+        ("end line lost", good.replace("-----END PGP SIGNATURE-----", "")),
+        ("signature emptied", good.replace(good.split("\n\n").last().unwrap(), "")),
+        ("lower case", good.replace("-----BEGIN PGP SIGNED", "-----begin pgp signed")),
+    ];
+    let (mut through, mut stopped, mut ours_alone) = (Vec::new(), Vec::new(), Vec::new());
+    for (name, message) in framed {
+        match open(&ring, message.as_bytes()) {
+            Err(_) => stopped.push(*name),
+            Ok(signed) => {
+                let (ok, plain) = gpgv(&gpg.0, &ring, message.as_bytes());
+                let lines = plain.lines().map(|line| format!("{}\n", line.trim_end()));
+                if ok {
+                    assert_eq!(signed.text, lines.collect::<String>(), "{name}");
+                    through.push(*name);
+                } else {
+                    ours_alone.push(*name);
+                }
+            }
+        }
+    }
+    // The signature names its digest itself; the header is only a hint (RFC 9580, 6.2.2.3), without
+    // which gpgv tries the wrong one.
+    assert_eq!(ours_alone, ["no header"]);
+    for name in ["as signed", "CR LF", "blank lines after"] {
+        assert!(through.contains(&name), "{name}: {through:?}");
+    }
+    for name in ["text before", "text after", "second block after", "text as header", "line added"]
+    {
+        assert!(stopped.contains(&name), "{name}: {stopped:?}");
+    }
+}
+
+#[test]
 fn keyrings_are_told_apart_by_content() {
     let gpg = Gpg::new("forms");
     gpg.key("k", "ed25519", "sign", "never");
