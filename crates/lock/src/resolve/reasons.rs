@@ -104,7 +104,9 @@ impl Tree<'_, '_> {
             let asked = self.terms.asked(requirement);
             let wanted = one_of(asked.iter().map(|(_, wanted)| wanted.clone()));
             if targets.iter().any(|target| self.id(*target).is_none()) {
-                let offers = one_of(asked.iter().map(|(name, _)| self.offered(name)));
+                let first = asked.iter().take(MOST_NAMES);
+                let offers: BTreeSet<_> = first.map(|(name, _)| self.offered(name)).collect();
+                let offers = offers.into_iter().collect::<Vec<_>>().join(", ");
                 self.say(depth, &format!("{shown} needs {wanted}, but {offers}"));
                 continue;
             }
@@ -130,7 +132,7 @@ impl Tree<'_, '_> {
         if versions.is_empty() {
             format!("no archive of the profile offers `{name}`{}", meant(universe, name))
         } else {
-            format!("of `{name}` there is only {}", listed(&versions, ", "))
+            format!("of `{name}` there is only {}", listed(&versions))
         }
     }
 
@@ -220,19 +222,25 @@ impl Tree<'_, '_> {
 
 /// Different words, joined by `or`.
 fn one_of(words: impl Iterator<Item = String>) -> String {
-    let mut all: Vec<String> = Vec::new();
+    let (mut shown, mut more): (Vec<String>, usize) = (Vec::new(), 0);
     for word in words {
-        if !all.contains(&word) {
-            all.push(word);
+        if shown.contains(&word) {
+            continue;
+        }
+        if shown.len() < MOST_NAMES {
+            shown.push(word);
+        } else {
+            more += 1;
         }
     }
-    listed(&all, " or ")
+    with_rest(&shown.join(" or "), more)
 }
 
-fn listed(words: &[String], between: &str) -> String {
-    let shown = words.iter().take(MOST_NAMES).cloned().collect::<Vec<_>>().join(between);
-    match words.len().saturating_sub(MOST_NAMES) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
+fn listed(words: &[String]) -> String {
+    let shown = &words[..words.len().min(MOST_NAMES)];
+    with_rest(&shown.join(", "), words.len() - shown.len())
+}
+
+fn with_rest(shown: &str, more: usize) -> String {
+    if more == 0 { shown.to_owned() } else { format!("{shown} and {more} more") }
 }

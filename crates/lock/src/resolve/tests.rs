@@ -293,3 +293,21 @@ fn a_deep_and_wide_archive_ends_in_time() {
     }
     assert!(found(&packages, &["p0"]).split(", ").count() > 1);
 }
+
+#[test]
+fn cycles_end_and_belong_together() {
+    let ring = "a 1 [Depends: b]\nb 1 [Depends: c]\nc 1 [Pre-Depends: a; Depends: c]";
+    assert_eq!(found(ring, &["b"]), "a 1, b 1, c 1");
+    let broken = format!("{ring}\nd 1 [Depends: a; Conflicts: c]");
+    let why = reasons(&broken, &["d"]);
+    assert!(why.contains("d 1 cannot be beside c, which c 1 is"), "{why}");
+}
+
+#[test]
+fn a_hundred_thousand_alternatives_end_with_the_one_that_is_there_or_with_reasons() {
+    let names: Vec<String> = (0..100_000).map(|i| format!("x{i}")).collect();
+    let packages = format!("a 1 [Depends: {}]\nx99999 1", names.join(" | "));
+    assert_eq!(found(&packages, &["a"]), "a 1, x99999 1");
+    let why = reasons(&packages.replace("\nx99999 1", ""), &["a"]);
+    assert!(why.contains("x5 and 99994 more") && why.len() < 2000, "{} bytes", why.len());
+}
