@@ -184,6 +184,8 @@ const USERS: &[&str] = &[
     "g kvm -",
     "g render -",
     "u root 0 \"Super User\" /root /bin/bash",
+    // The number of another's group, as Debian gives them below 100.
+    "u play 7:65534 - /usr/games",
     "u! net 900 \"Net Work\"",
     "u sync 904:65534 - /bin /bin/sync",
     "u sshd 906:nogroup \"sshd user\" /run/sshd",

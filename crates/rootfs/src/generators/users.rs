@@ -27,7 +27,7 @@ const CHOSEN: std::ops::RangeInclusive<u32> = 1..=999;
 
 pub(crate) const ROW: Generator = Generator {
     name: "users",
-    revision: 1,
+    revision: 2,
     purposes: BOTH,
     reads: &[
         "etc/sysusers.d/*",
@@ -206,7 +206,7 @@ fn add_user(
     // A user whose group is somebody else's need not keep clear of a group with its number.
     let (group, strict) = match &user.group {
         UserGroup::Id(id) => match ids.groups.contains_key(id) {
-            true => (*id, true),
+            true => (*id, false),
             false => bail!("its group {id} does not exist"),
         },
         UserGroup::Name(name) => match queued.get(name) {
