@@ -7,7 +7,7 @@ use lock::{Lock, Locked};
 use pool::Pool;
 use profile::{Profile, UnitState};
 use rootfs::{
-    IMPORT, Import, Imported, LINT, Linted, MERGE, Merge, Merged, Overlay, Patterns, Policy,
+    IMPORT, Import, Imported, LINT, Linted, MERGE, Merge, Merged, Overlay, Patterns, Point, Policy,
     Purpose, Rule, SELECT, Select,
 };
 use store::{Blob, Digest, Entry, Store, Tree, TreeId};
@@ -86,7 +86,7 @@ pub fn host(plan: &Plan, packages: &Packages, later: &[Later], store: &Store) ->
     let mut tree = store.tree(&merged.tree)?;
     let (kernel, uname) = take_kernel(&mut tree, store)?;
     tree.remove_all("boot");
-    let tree = rootfs::generate(tree, Purpose::Host, store)?.with_parents("image");
+    let tree = rootfs::generate(tree, Purpose::Host, Point::Image, store)?.with_parents("image");
 
     let mut usr = Tree::default();
     for (path, entry) in &tree.0 {
@@ -129,8 +129,31 @@ fn lint(plan: &Plan, tree: &Tree, merged: &Merged, store: &Store) -> Result<()> 
     bail!("lints found {} faults:\n{}", findings.len(), lines.join("\n"))
 }
 
-/// MERGE, SELECT, GENERATORS and the archive of the initrd.
+/// What the distribution's own installer would leave behind: the host's packages, rules and
+/// generators, before anything is dropped, laid over, unpacked or moved below `/usr`. Nothing of
+/// the profile but its list of packages.
+pub fn installed(plan: &Plan, packages: &Packages, store: &Store) -> Result<Tree> {
+    let imported = packages.of(HOST);
+    let merge = Merge { imported, rules: plan.rules.without_drops(), ..Merge::default() };
+    let merged = store.realize(&MERGE, &merge)?;
+    let tree = store.tree(&merged.tree)?;
+    Ok(rootfs::generate(tree, Purpose::Host, Point::Installed, store)?.with_parents("image"))
+}
+
+/// The archive of the initrd.
 pub fn initrd(plan: &Plan, packages: &Packages, later: &[Later], store: &Store) -> Result<Initrd> {
+    let (tree, merged) = initrd_tree(plan, packages, later, store)?;
+    let plan = boot::InitrdPlan { tree: store.put_tree(&tree)?, epoch: plan.lock.epoch };
+    Ok(Initrd { image: store.realize(&boot::INITRD, &plan)?.image, merged })
+}
+
+/// MERGE, SELECT and GENERATORS over the initrd's packages.
+pub fn initrd_tree(
+    plan: &Plan,
+    packages: &Packages,
+    later: &[Later],
+    store: &Store,
+) -> Result<(Tree, Merged)> {
     let profile = &plan.initrd;
     let merged = merge(plan, profile, &packages.of(INITRD), later, store)?;
     let select = Select {
@@ -141,10 +164,9 @@ pub fn initrd(plan: &Plan, packages: &Packages, later: &[Later], store: &Store) 
         without: profile.without.keys().cloned().collect(),
     };
     let selected = store.realize(&SELECT, &select)?;
-    let tree = rootfs::generate(store.tree(&selected.tree)?, Purpose::Initrd, store)?;
-    let tree = store.put_tree(&tree.with_parents("image"))?;
-    let plan = boot::InitrdPlan { tree, epoch: plan.lock.epoch };
-    Ok(Initrd { image: store.realize(&boot::INITRD, &plan)?.image, merged })
+    let tree = store.tree(&selected.tree)?;
+    let tree = rootfs::generate(tree, Purpose::Initrd, Point::Image, store)?;
+    Ok((tree.with_parents("image"), merged))
 }
 
 /// Stub and loader, from whichever package ships them.

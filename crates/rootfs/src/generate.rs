@@ -18,6 +18,8 @@ pub struct Generator {
     pub revision: u32,
     /// Which trees it works on.
     pub purposes: &'static [Purpose],
+    /// When in the making of a tree it works.
+    pub point: Point,
     /// Patterns of the paths that it sees.
     pub reads: &'static [&'static str],
     /// Patterns of the paths that it may add, replace or remove.
@@ -34,6 +36,15 @@ pub enum Purpose {
     Host,
     /// The initial RAM disk.
     Initrd,
+}
+
+/// How far a tree has been made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Point {
+    /// As the distribution's own installer leaves it: packages, and what scripts compute.
+    Installed,
+    /// As an image holds it.
+    Image,
 }
 
 /// What a generator does to a tree.
@@ -86,9 +97,16 @@ pub const GENERATE: Stage<Generate, Generated> = Stage {
     },
 };
 
-/// Runs every generator for `purpose` over `tree`, each as a stage of its own.
-pub fn generate(mut tree: Tree, purpose: Purpose, store: &store::Store) -> Result<Tree> {
-    for row in GENERATORS.iter().filter(|row| row.purposes.contains(&purpose)) {
+/// Runs every generator for `purpose` that works up to `point` over `tree`, each as a stage of its
+/// own.
+pub fn generate(
+    mut tree: Tree,
+    purpose: Purpose,
+    point: Point,
+    store: &store::Store,
+) -> Result<Tree> {
+    let rows = GENERATORS.iter().filter(|row| row.point <= point);
+    for row in rows.filter(|row| row.purposes.contains(&purpose)) {
         tree = generate_one(tree, row, store)?;
     }
     Ok(tree)

@@ -42,6 +42,7 @@ mod users;
 pub(crate) const ALL: &[Generator] = &[
     alternatives::ROW,
     users::ROW,
+    modules::UNPACK_ROW,
     modules::ROW,
     hwdb::ROW,
     certificates::ROW,

@@ -17,7 +17,8 @@ mod rules;
 mod select;
 
 pub use generate::{
-    Change, GENERATE, GENERATORS, Generate, Generated, Generator, Purpose, generate, generate_one,
+    Change, GENERATE, GENERATORS, Generate, Generated, Generator, Point, Purpose, generate,
+    generate_one,
 };
 pub use generators::{Alternatives, Image};
 pub use import::{IMPORT, Import, Imported};

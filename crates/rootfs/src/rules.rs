@@ -140,6 +140,16 @@ impl Rules {
         assumed.map(|(name, _)| name.clone()).collect()
     }
 
+    /// The same rules without what keeps paths out of a tree: all that an installed system has.
+    pub fn without_drops(&self) -> Rules {
+        let mut rules = self.clone();
+        rules.distribution.drop = Patterns::default();
+        for rule in rules.packages.values_mut() {
+            rule.drop = Patterns::default();
+        }
+        rules
+    }
+
     /// Refuses what no rule may say.
     ///
     /// # Errors

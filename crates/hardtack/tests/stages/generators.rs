@@ -21,6 +21,12 @@ const STACK: &str = "# here are the per-package modules (the \"Primary\" block)\
     # and here are more per-package modules (the \"Additional\" block)\n$auth_additional\n\
     # end of pam-auth-update config\n";
 
+/// `module`, packed by xz(1).
+const PACKED: &[u8] =
+    b"\xfd7zXZ\x00\x00\x01i\x22\xde6\x02\x00!\x01\x0c\x00\x00\x00\x8f\x98A\x9c\x01\x00\x05\
+    module\x00\x00\x00(&$\x0c\x00\x01\x1a\x06\xc5\xea\xc8y\x90B\x99\x0d\x01\x00\x00\x00\
+    \x00\x01YZ";
+
 /// The generator's name and what it sees.
 const SAMPLES: &[(&str, &[(&str, &str)])] = &[
     ("alternatives", &[(".facts/alternatives.json", OFFERS), ("usr/bin/mawk", "m")]),
@@ -32,6 +38,7 @@ const SAMPLES: &[(&str, &[(&str, &str)])] = &[
             ("usr/lib/sysusers.d/a.conf", "u zed -\ng aaa 998\nm zed render\nu bob 997:nogroup\n"),
         ],
     ),
+    ("module-files", &[("usr/lib/modules/6.12/kernel/fs/b.ko", "plain")]),
     (
         "modules",
         &[
@@ -120,6 +127,10 @@ fn input(store: &Store, row: &Generator) -> Generate {
     let mut sees: Tree = tree(store, "sample", files);
     if let Some(entry) = sees.0.get_mut("usr/share/factory/etc/chrony.keys") {
         entry.group = Owner::Name("_chrony".to_owned());
+    }
+    if row.name == "module-files" {
+        let packed = Entry::file(store.put(PACKED).unwrap(), 0o644, "sample");
+        sees.insert("usr/lib/modules/6.12/kernel/fs/a.ko.xz", packed).unwrap();
     }
     if row.name == "factory-etc" {
         sees.insert("bin", Entry::symlink("usr/bin", "sample")).unwrap();

@@ -9,7 +9,7 @@ use store::{Entry, Node, Scratch, Tree};
 
 use super::files::{fact, merged, relative};
 use super::{Alternatives, BOTH};
-use crate::{Change, Generator};
+use crate::{Change, Generator, Point};
 
 const FACT: &str = ".facts/alternatives.json";
 const OLD: &str = "etc/alternatives";
@@ -19,6 +19,7 @@ pub(crate) const ROW: Generator = Generator {
     name: "alternatives",
     revision: 1,
     purposes: BOTH,
+    point: Point::Installed,
     reads: &[FACT, "etc/alternatives/**", "usr/**"],
     writes: &[FACT, "etc/alternatives/**", "usr/**"],
     run,

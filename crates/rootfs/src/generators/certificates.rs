@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use store::{Scratch, Tree};
 
 use super::files::{bytes, put, text};
-use crate::{Change, Generator, Purpose};
+use crate::{Change, Generator, Point, Purpose};
 
 const BUNDLE: &str = "etc/ssl/certs/ca-certificates.crt";
 const SELECTION: &str = "etc/ca-certificates.conf";
@@ -19,6 +19,7 @@ pub(crate) const ROW: Generator = Generator {
     name: "certificates",
     revision: 1,
     purposes: &[Purpose::Host],
+    point: Point::Installed,
     reads: &[BUNDLE, SELECTION, "usr/share/ca-certificates/**", "etc/ssl/hardtack/**"],
     writes: &[BUNDLE],
     run,

@@ -5,7 +5,7 @@ use anyhow::Result;
 use store::{Scratch, Tree};
 
 use super::BOTH;
-use crate::{Change, Generator};
+use crate::{Change, Generator, Point};
 
 const CACHE: &str = "etc/ld.so.cache";
 
@@ -13,6 +13,7 @@ pub(crate) const ROW: Generator = Generator {
     name: "dynamic-linker",
     revision: 1,
     purposes: BOTH,
+    point: Point::Installed,
     reads: &[CACHE],
     writes: &[CACHE],
     run,

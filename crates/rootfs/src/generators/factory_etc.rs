@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use store::{Entry, Scratch, Tree};
 
 use super::files::put;
-use crate::{Change, Generator, Purpose};
+use crate::{Change, Generator, Point, Purpose};
 
 const FACTORY: &str = "usr/share/factory/etc";
 const ORIGIN: &str = "generator:factory-etc";
@@ -27,6 +27,7 @@ pub(crate) const ROW: Generator = Generator {
     name: "factory-etc",
     revision: 1,
     purposes: &[Purpose::Host],
+    point: Point::Image,
     reads: &[
         "*",
         "etc/**",

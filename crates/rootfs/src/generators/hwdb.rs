@@ -8,7 +8,7 @@ use store::{Entry, Scratch, Tree};
 
 use self::trie::{Origin, Trie};
 use super::files::{bytes, drop_ins};
-use crate::{Change, Generator, Purpose};
+use crate::{Change, Generator, Point, Purpose};
 
 const DATABASE: &str = "usr/lib/udev/hwdb.bin";
 const TEXTS: &str = "usr/lib/udev/hwdb.d";
@@ -18,6 +18,7 @@ pub(crate) const ROW: Generator = Generator {
     name: "hwdb",
     revision: 1,
     purposes: &[Purpose::Host],
+    point: Point::Installed,
     reads: &["etc/udev/hwdb.bin", "etc/udev/hwdb.d/**", DATABASE, "usr/lib/udev/hwdb.d/**"],
     writes: &["etc/udev/hwdb.bin", "etc/udev/hwdb.d/**", DATABASE, "usr/lib/udev/hwdb.d/**"],
     run,

@@ -1,15 +1,16 @@
 //! Kernel modules stored unpacked, and their indexes byte for byte as depmod(8) of kmod 34 makes
 //! them. Unpacked modules load faster, and what changes between two versions of one stays small.
+//! Two rows, since an installed system has the same indexes over packed modules.
 
 mod elf;
 mod index;
 mod order;
 mod tables;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
-use store::{Blob, Entry, Node, Scratch, Tree};
+use store::{Entry, Node, Scratch, Tree};
 
 use self::elf::Module;
 #[cfg(test)]
@@ -17,36 +18,60 @@ pub(crate) use self::elf::tests::Ko;
 use super::BOTH;
 use super::files::{bytes, put};
 use crate::module_file::{self, name_of, stem};
-use crate::{Change, Generator};
+use crate::{Change, Generator, Point};
 
 const TOP: &str = "usr/lib/modules";
 const ORIGIN: &str = "generator:modules";
 
 pub(crate) const ROW: Generator = Generator {
     name: "modules",
-    revision: 1,
+    revision: 2,
     purposes: BOTH,
+    point: Point::Installed,
     reads: &["usr/lib/modules/**"],
     writes: &["usr/lib/modules/**"],
     run,
 };
 
+/// Puts every module unpacked in place of the packed one.
+pub(crate) const UNPACK_ROW: Generator = Generator {
+    name: "module-files",
+    revision: 1,
+    purposes: BOTH,
+    point: Point::Image,
+    reads: &["usr/lib/modules/**"],
+    writes: &["usr/lib/modules/**"],
+    run: unpack,
+};
+
+fn unpack(tree: &Tree, scratch: &Scratch<'_>) -> Result<Change> {
+    let modules: Vec<(&str, &Entry)> = kernels(tree).into_values().flatten().collect();
+    let plain = store::parallel(&modules, |(path, entry)| {
+        let (Node::File(blob), false) = (&entry.node, path.ends_with(".ko")) else {
+            return Ok(None);
+        };
+        let plain =
+            module_file::unpack(path, scratch.read(blob)?).with_context(|| about(path, entry))?;
+        Ok(Some(scratch.put(&plain)?))
+    })?;
+    let mut change = Change::default();
+    for ((path, entry), plain) in modules.iter().zip(plain) {
+        let (Some(plain), Some(stem)) = (plain, stem(path)) else { continue };
+        let to = format!("{stem}.ko");
+        if tree.get(&to).is_some() || change.add.get(&to).is_some() {
+            bail!("`{to}` is there packed and unpacked");
+        }
+        change.remove.push((*path).to_owned());
+        change.add.insert(&to, Entry { node: Node::File(plain), ..(*entry).clone() })?;
+    }
+    Ok(change)
+}
+
 fn run(tree: &Tree, scratch: &Scratch<'_>) -> Result<Change> {
     let mut change = Change::default();
-    let mut found: BTreeMap<&str, Vec<(&str, &Entry)>> = BTreeMap::new();
-    for (path, entry) in tree.below(TOP) {
-        let Some(below) = path.strip_prefix(TOP).and_then(|p| p.strip_prefix('/')) else {
-            continue;
-        };
-        let (kernel, rest) = below.split_once('/').unwrap_or((below, ""));
-        let modules = found.entry(kernel).or_default();
-        if stem(path).is_some() && !rest.starts_with("build/") && !rest.starts_with("source/") {
-            modules.push((path, entry));
-        }
-    }
-    for (kernel, paths) in found {
+    for (kernel, paths) in kernels(tree) {
         let directory = format!("{TOP}/{kernel}");
-        let modules = unpack(&directory, &paths, &mut change, scratch)?;
+        let modules = read(&directory, &paths, scratch)?;
         let lists = Lists {
             order: bytes(tree, scratch, &format!("{directory}/modules.order"))?,
             built_in: bytes(tree, scratch, &format!("{directory}/modules.builtin"))?,
@@ -61,6 +86,22 @@ fn run(tree: &Tree, scratch: &Scratch<'_>) -> Result<Change> {
     Ok(change)
 }
 
+/// The modules of every kernel.
+fn kernels(tree: &Tree) -> BTreeMap<&str, Vec<(&str, &Entry)>> {
+    let mut found: BTreeMap<&str, Vec<(&str, &Entry)>> = BTreeMap::new();
+    for (path, entry) in tree.below(TOP) {
+        let Some(below) = path.strip_prefix(TOP).and_then(|p| p.strip_prefix('/')) else {
+            continue;
+        };
+        let (kernel, rest) = below.split_once('/').unwrap_or((below, ""));
+        let modules = found.entry(kernel).or_default();
+        if stem(path).is_some() && !rest.starts_with("build/") && !rest.starts_with("source/") {
+            modules.push((path, entry));
+        }
+    }
+    found
+}
+
 /// What the kernel's build left beside the modules.
 struct Lists {
     /// `modules.order`: paths, in the order in which the kernel was linked.
@@ -71,28 +112,20 @@ struct Lists {
     built_in_info: Option<Vec<u8>>,
 }
 
-/// Reads every module and puts it unpacked in place of the packed one. Of two of one name the one
-/// in `updates` wins, then the first by path.
-fn unpack(
-    directory: &str,
-    paths: &[(&str, &Entry)],
-    change: &mut Change,
-    scratch: &Scratch<'_>,
-) -> Result<Vec<Module>> {
+/// Reads every module. Of two of one name the one in `updates` wins, then the first by path.
+fn read(directory: &str, paths: &[(&str, &Entry)], scratch: &Scratch<'_>) -> Result<Vec<Module>> {
     let read = store::parallel(paths, |(path, entry)| {
         let Node::File(blob) = entry.node else { return Ok(None) };
-        let (blob, module) = read(directory, path, blob, scratch)
-            .with_context(|| format!("read the kernel module `{path}` of {}", entry.origin))?;
-        Ok(Some((blob, module)))
+        let read = || {
+            let below = path.strip_prefix(directory).and_then(|path| path.strip_prefix('/'));
+            let below = below.context("not below its kernel's directory")?;
+            let plain = module_file::unpack(path, scratch.read(&blob)?)?;
+            Module::parse(below.to_owned(), &plain)
+        };
+        Ok(Some(read().with_context(|| about(path, entry))?))
     })?;
     let mut modules: BTreeMap<String, Module> = BTreeMap::new();
-    for ((path, entry), (blob, module)) in paths.iter().zip(read).filter_map(|(p, r)| Some((p, r?)))
-    {
-        let plain = format!("{directory}/{}", module.path);
-        if plain != *path {
-            change.remove.push((*path).to_owned());
-            change.add.insert(&plain, Entry { node: Node::File(blob), ..(*entry).clone() })?;
-        }
+    for module in read.into_iter().flatten() {
         let update = |module: &Module| !module.path.starts_with("updates/");
         match modules.get(&module.name) {
             Some(other) if update(other) <= update(&module) => {}
@@ -101,21 +134,11 @@ fn unpack(
             }
         }
     }
-    let unpacked: BTreeSet<&String> = change.add.0.keys().collect();
-    if let Some((path, _)) = paths.iter().find(|(path, _)| unpacked.contains(&(*path).to_owned())) {
-        bail!("`{path}` is there packed and unpacked");
-    }
     Ok(modules.into_values().collect())
 }
 
-fn read(directory: &str, path: &str, blob: Blob, scratch: &Scratch<'_>) -> Result<(Blob, Module)> {
-    let relative = stem(path).context("not the name of a module")?;
-    let relative = relative.strip_prefix(directory).and_then(|s| s.strip_prefix('/'));
-    let relative = format!("{}.ko", relative.context("not below its kernel's directory")?);
-    let plain = module_file::unpack(path, scratch.read(&blob)?)?;
-    let module = Module::parse(relative, &plain)?;
-    let blob = if path.ends_with(".ko") { blob } else { scratch.put(&plain)? };
-    Ok((blob, module))
+fn about(path: &str, entry: &Entry) -> String {
+    format!("read the kernel module `{path}` of {}", entry.origin)
 }
 
 #[cfg(test)]
@@ -140,7 +163,8 @@ mod tests {
 
     #[test]
     fn no_index_names_a_packed_module_and_none_is_left() {
-        let sample = sample();
+        let mut sample = sample();
+        sample.tree = sample.run(&UNPACK_ROW).unwrap();
         let tree = sample.run(&ROW).unwrap();
         assert!(tree.get(&format!("{KERNEL}/kernel/high-one.ko")).is_some());
         assert!(tree.0.keys().all(|path| !path.ends_with(".xz")));
@@ -151,6 +175,20 @@ mod tests {
         let soft = sample.text(&tree, &format!("{KERNEL}/modules.softdep"));
         assert!(soft.ends_with("\nsoftdep high_one pre: low\n"), "{soft}");
         assert_eq!(sample.text(&tree, &format!("{KERNEL}/modules.builtin.bin")), "");
+    }
+
+    #[test]
+    fn indexes_over_packed_modules_differ_by_their_names_alone() {
+        let sample = sample();
+        let tree = sample.run(&ROW).unwrap();
+        let dep = sample.text(&tree, &format!("{KERNEL}/modules.dep"));
+        assert_eq!(dep, "kernel/low.ko:\nkernel/high-one.ko.xz: kernel/low.ko\n");
+    }
+
+    #[test]
+    fn a_module_packed_and_unpacked_is_refused() {
+        let sample = sample().file(&format!("{KERNEL}/kernel/high-one.ko"), b"twice");
+        assert!(format!("{:#}", sample.run(&UNPACK_ROW).unwrap_err()).contains("high-one.ko"));
     }
 
     #[test]

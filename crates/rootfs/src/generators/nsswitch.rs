@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use store::{Scratch, Tree};
 
 use super::files::{fact, put, text};
-use crate::{Change, Generator, Patterns, Purpose};
+use crate::{Change, Generator, Patterns, Point, Purpose};
 
 const FACT: &str = ".facts/nss.json";
 const FILE: &str = "etc/nsswitch.conf";
@@ -15,6 +15,7 @@ pub(crate) const ROW: Generator = Generator {
     name: "nsswitch",
     revision: 1,
     purposes: &[Purpose::Host],
+    point: Point::Installed,
     reads: &[FACT, FILE, DEFAULT],
     writes: &[FACT, FILE],
     run,

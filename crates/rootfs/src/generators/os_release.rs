@@ -5,7 +5,7 @@ use store::{Entry, Scratch, Tree};
 
 use super::Image;
 use super::files::{fact, put, text};
-use crate::{Change, Generator, Purpose};
+use crate::{Change, Generator, Point, Purpose};
 
 const FACT: &str = ".facts/image.json";
 const FILE: &str = "usr/lib/os-release";
@@ -18,6 +18,7 @@ pub(crate) const ROW: Generator = Generator {
     name: "os-release",
     revision: 1,
     purposes: &[Purpose::Host],
+    point: Point::Image,
     reads: &[FACT, FILE, LINK],
     writes: &[FACT, FILE, LINK],
     run,
@@ -28,6 +29,7 @@ pub(crate) const INITRD_ROW: Generator = Generator {
     name: "initrd-release",
     revision: 1,
     purposes: &[Purpose::Initrd],
+    point: Point::Image,
     reads: &[FACT, FILE, LINK, INITRD_LINK],
     writes: &[FACT, FILE, LINK, INITRD_LINK],
     run: run_initrd,

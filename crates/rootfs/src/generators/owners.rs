@@ -7,13 +7,20 @@ use store::{Owner, Scratch, Tree};
 
 use super::BOTH;
 use super::files::text;
-use crate::{Change, Generator};
+use crate::{Change, Generator, Point};
 
 /// Where the two files may lie: before and after `factory-etc`.
 const PLACES: [&str; 2] = ["etc", "usr/share/factory/etc"];
 
-pub(crate) const ROW: Generator =
-    Generator { name: "owners", revision: 1, purposes: BOTH, reads: &["**"], writes: &["**"], run };
+pub(crate) const ROW: Generator = Generator {
+    name: "owners",
+    revision: 1,
+    purposes: BOTH,
+    point: Point::Installed,
+    reads: &["**"],
+    writes: &["**"],
+    run,
+};
 
 fn run(tree: &Tree, scratch: &Scratch<'_>) -> Result<Change> {
     let users = ids(tree, scratch, "passwd")?;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use store::{Scratch, Tree};
 
 use super::files::{put, text};
-use crate::{Change, Generator, Purpose};
+use crate::{Change, Generator, Point, Purpose};
 
 const PROFILES: &str = "usr/share/pam-configs";
 const TEMPLATES: &str = "usr/share/pam";
@@ -32,6 +32,7 @@ pub(crate) const ROW: Generator = Generator {
     name: "pam",
     revision: 1,
     purposes: &[Purpose::Host],
+    point: Point::Installed,
     reads: &["usr/share/pam-configs/*", "usr/share/pam/*", "etc/pam.d/*", ENVIRONMENT],
     writes: &["etc/pam.d/*", ENVIRONMENT],
     run,

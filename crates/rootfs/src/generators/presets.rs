@@ -15,7 +15,7 @@ use store::{Entry, Node, Scratch, Tree};
 use self::rules::{Decision, Rules};
 use self::unit::{Install, Name, is_unit};
 use super::files::{drop_ins, fact, text};
-use crate::{Change, Generator, Purpose};
+use crate::{Change, Generator, Point, Purpose};
 
 const ORIGIN: &str = "generator:presets";
 
@@ -50,6 +50,7 @@ pub(crate) const ROW: Generator = Generator {
     name: "presets",
     revision: 1,
     purposes: &[Purpose::Host],
+    point: Point::Installed,
     reads: &[
         ".facts/enable.json",
         ".facts/enable-user.json",

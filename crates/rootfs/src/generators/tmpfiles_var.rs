@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use store::{Entry, Node, Owner, Scratch, Tree};
 
 use super::files::{drop_ins, put, text};
-use crate::{Change, Generator, Purpose};
+use crate::{Change, Generator, Point, Purpose};
 
 const LINES: &str = "usr/lib/tmpfiles.d/20-hardtack-var.conf";
 const FACTORY: &str = "usr/share/factory";
@@ -24,6 +24,7 @@ pub(crate) const ROW: Generator = Generator {
     name: "tmpfiles-var",
     revision: 1,
     purposes: &[Purpose::Host],
+    point: Point::Image,
     reads: &[
         "home/**",
         "media/**",

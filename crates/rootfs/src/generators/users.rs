@@ -16,7 +16,7 @@ use self::database::Database;
 use self::lines::{GroupLine, Id, Lines, UserGroup, UserLine};
 use super::BOTH;
 use super::files::{drop_ins, put, text};
-use crate::{Change, Generator, Patterns};
+use crate::{Change, Generator, Patterns, Point};
 
 const ORIGIN: &str = "generator:users";
 const DIRECTORIES: [&str; 3] = ["etc/sysusers.d", "run/sysusers.d", "usr/lib/sysusers.d"];
@@ -29,6 +29,7 @@ pub(crate) const ROW: Generator = Generator {
     name: "users",
     revision: 2,
     purposes: BOTH,
+    point: Point::Installed,
     reads: &[
         "etc/sysusers.d/*",
         "usr/lib/sysusers.d/*",

@@ -9,7 +9,7 @@ use object::{ObjectSection as _, ObjectSymbol as _};
 /// One module.
 #[derive(Debug, Default)]
 pub(super) struct Module {
-    /// Path below the kernel's directory, ending in `.ko`.
+    /// Path below the kernel's directory, with the ending that says how it is packed.
     pub(super) path: String,
     /// Its name.
     pub(super) name: String,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Result, bail};
 
 use super::elf::Module;
+use crate::module_file::stem;
 
 /// Buckets of depmod's tables of modules and of symbols; their walk is an order of its output.
 const MODULE_BUCKETS: u32 = 512;
@@ -27,7 +28,12 @@ pub(super) fn ordered(mut modules: Vec<Module>, order: Option<&[u8]>) -> Result<
         for (place, line) in order.split(|byte| *byte == b'\n').enumerate() {
             places.entry(line).or_insert(place);
         }
-        modules.sort_by_key(|m| places.get(m.path.as_bytes()).copied().unwrap_or(usize::MAX));
+        // The list was made before anybody packed them.
+        let place = |module: &Module| {
+            let plain = format!("{}.ko", stem(&module.path).unwrap_or(&module.path));
+            places.get(plain.as_bytes()).copied().unwrap_or(usize::MAX)
+        };
+        modules.sort_by_cached_key(place);
     }
     let mut owners = BTreeMap::new();
     for (i, module) in modules.iter().enumerate() {
