@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Bakes immutable container hosts: one profile in, one signed A/B image out.
 #[derive(Debug, Parser)]
@@ -26,6 +26,8 @@ pub enum Verb {
     /// Check or sweep what is kept.
     #[command(subcommand)]
     Store(Store),
+    /// Print an assembled tree as mtree(5) text.
+    Tree(Tree),
 }
 
 /// Where packages come from.
@@ -127,4 +129,50 @@ pub enum Store {
         #[arg(long, value_name = "DAYS", default_value_t = 14)]
         days: u64,
     },
+}
+
+/// `hardtack tree`.
+#[derive(Debug, Args)]
+pub struct Tree {
+    /// The profile's file.
+    pub profile: PathBuf,
+    /// How far the tree has been made.
+    #[arg(long, value_enum, default_value_t)]
+    pub at: At,
+    /// Write the tree here as a tar archive with numeric owners, and print nothing.
+    #[arg(long, value_name = "FILE")]
+    pub tar: Option<PathBuf>,
+    /// Where bytes and results are kept (default: the user's cache directory).
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// Signing keys, whose public halves are part of a tree (default: `keys` in the store).
+    #[arg(long, value_name = "DIR")]
+    pub keys: Option<PathBuf>,
+    /// Where locks of profiles without one are kept (default: `locks` in the store).
+    #[arg(long, value_name = "DIR")]
+    pub locks: Option<PathBuf>,
+    /// Rules for packages (default: `rules` beside the profile).
+    #[arg(long, value_name = "DIR")]
+    pub rules: Option<PathBuf>,
+    /// The image's version (default: the profile's, else the date of the lock's epoch).
+    #[arg(long, value_name = "VERSION")]
+    pub version: Option<String>,
+    /// Fail where there is no lock or it does not fit the profile.
+    #[arg(long)]
+    pub locked: bool,
+    #[command(flatten)]
+    pub origin: Origin,
+}
+
+/// Which tree `hardtack tree` shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum At {
+    /// Packages as the distribution's own installer would leave them: nothing of the profile but
+    /// its packages, `/etc` at its place.
+    Installed,
+    /// What the image holds.
+    #[default]
+    Image,
+    /// What the initial RAM disk holds.
+    Initrd,
 }

@@ -21,29 +21,66 @@ use crate::{inputs, keep, print, progress, report, say};
 /// Plain contents, objects and images take about this many times the packages' own size.
 const EXPANSION: u64 = 8;
 
-/// Bakes a profile.
-pub(crate) fn image(arguments: &Image) -> Result<()> {
+/// What is known before anything is written or fetched.
+pub(crate) struct Begun {
+    root: PathBuf,
+    plan: Plan,
+    options: Options,
+}
+
+/// All that a build works with.
+pub(crate) struct Ready {
+    pub(crate) plan: Plan,
+    pub(crate) keys: Directory,
+    pub(crate) store: Store,
+    options: Options,
+}
+
+/// Reads the wishes; a lock is made where there is none.
+pub(crate) fn begin(arguments: &Image) -> Result<Begun> {
     let root = match &arguments.store {
         Some(root) => root.clone(),
         None => cache_directory().fault(Fault::Output)?,
     };
-    let beside = |given: &Option<PathBuf>, name| given.clone().unwrap_or_else(|| root.join(name));
-    let (plan, options) = inputs::plan(arguments, &beside(&arguments.locks, "locks"))?;
-    let output = arguments.output.clone().unwrap_or_else(|| PathBuf::from(&plan.host.id));
-    for directory in [&root, &output] {
-        fs::create_dir_all(directory)
-            .with_context(|| format!("make `{}`", directory.display()))
-            .fault(Fault::Output)?;
-    }
-    let keys = Directory::open_or_make(&beside(&arguments.keys, "keys")).fault(Fault::Sign)?;
-    let store = Store::open(&root, development_salt()?).fault(Fault::Output)?;
+    let locks = arguments.locks.clone().unwrap_or_else(|| root.join("locks"));
+    let (plan, options) = inputs::plan(arguments, &locks)?;
+    Ok(Begun { root, plan, options })
+}
 
-    let work = || bake(&plan, &options, &keys, &store, &output);
-    let disks = match work() {
+/// Opens keys and store.
+pub(crate) fn ready(begun: Begun, arguments: &Image) -> Result<Ready> {
+    let Begun { root, plan, options } = begun;
+    make(&root).fault(Fault::Output)?;
+    let keys = arguments.keys.clone().unwrap_or_else(|| root.join("keys"));
+    let keys = Directory::open_or_make(&keys).fault(Fault::Sign)?;
+    let store = Store::open(&root, development_salt()?).fault(Fault::Output)?;
+    Ok(Ready { plan, keys, store, options })
+}
+
+impl Ready {
+    /// Fetches the locked packages that are missing, and opens the pool.
+    pub(crate) fn fetch(&self) -> Result<Pool> {
+        let store = &self.store;
+        let wanted = lock::wanted(&self.plan.lock, &self.options).fault(Fault::Fetch)?;
+        let missing: u64 = wanted.iter().filter(|w| !store.has(&w.blob)).map(|w| w.blob.size).sum();
+        check_space(store.root(), missing.saturating_mul(EXPANSION)).fault(Fault::Output)?;
+        fetch::all(&wanted, store, progress()).fault(Fault::Fetch)?;
+        Pool::open(store).fault(Fault::Output)
+    }
+}
+
+/// Bakes a profile.
+pub(crate) fn image(arguments: &Image) -> Result<()> {
+    let begun = begin(arguments)?;
+    let output = arguments.output.clone();
+    let output = output.unwrap_or_else(|| PathBuf::from(&begun.plan.host.id));
+    make(&output).fault(Fault::Output)?;
+    let ready = ready(begun, arguments)?;
+    let disks = match bake(&ready, &output) {
         Err(error) if keep::is_damage(&error) => {
             say(&format!("warning: {error:#}\nwarning: checking the whole store, then once more"));
-            keep::mend(&store).fault(Fault::Output)?;
-            work()?
+            keep::mend(&ready.store).fault(Fault::Output)?;
+            bake(&ready, &output)?
         }
         done => done?,
     };
@@ -55,19 +92,9 @@ pub(crate) fn image(arguments: &Image) -> Result<()> {
 }
 
 /// Fetches, builds, writes and reports; gives the names of the disks.
-fn bake(
-    plan: &Plan,
-    options: &Options,
-    keys: &Directory,
-    store: &Store,
-    output: &Path,
-) -> Result<Vec<String>> {
-    let wanted = lock::wanted(&plan.lock, options).fault(Fault::Fetch)?;
-    let missing: u64 = wanted.iter().filter(|w| !store.has(&w.blob)).map(|w| w.blob.size).sum();
-    check_space(store.root(), missing.saturating_mul(EXPANSION)).fault(Fault::Output)?;
-    fetch::all(&wanted, store, progress()).fault(Fault::Fetch)?;
-    let pool = Pool::open(store).fault(Fault::Output)?;
-
+fn bake(ready: &Ready, output: &Path) -> Result<Vec<String>> {
+    let pool = ready.fetch()?;
+    let Ready { plan, keys, store, .. } = ready;
     let built = pipeline::build(plan, keys, store, &pool)?;
     for warning in built.warnings() {
         say(&format!("warning: {warning}"));
@@ -78,6 +105,10 @@ fn bake(
     let disks = write(plan, &built, keys, store, output).fault(Fault::Output)?;
     print(&report::report(&built, store).fault(Fault::Output)?);
     Ok(disks)
+}
+
+fn make(directory: &Path) -> Result<()> {
+    fs::create_dir_all(directory).with_context(|| format!("make `{}`", directory.display()))
 }
 
 /// Writes every artifact and the manifest last; gives the names of the disks.

@@ -12,6 +12,8 @@ pub mod pipeline;
 pub mod plan;
 mod report;
 pub mod seal;
+mod tar;
+mod tree;
 
 pub use args::Arguments;
 pub use worker::STAGES;
@@ -28,6 +30,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Verb::Lock(lock) => inputs::write_lock(&lock),
         Verb::Keys(verb) => keys::run(&verb),
         Verb::Store(verb) => keep::run(&verb),
+        Verb::Tree(tree) => tree::run(tree),
     }
 }
 
