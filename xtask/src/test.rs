@@ -126,6 +126,7 @@ fn images(tally: &mut Tally, options: &Options) {
             // The larger disk of one of them shows that root grows to its end.
             let size = (name == "mini").then_some("10G");
             tally.step(format!("boot {name} twice, look inside"), || looked_into(name, size));
+            tally.step(format!("judge: tree of {name}"), || judge::tree(&Profile::find(name)?));
         }
     }
     let Ok(good) = Profile::find("mini").and_then(|profile| Baked::of(&profile.output())) else {

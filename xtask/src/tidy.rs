@@ -72,7 +72,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("resolvo", &["lock"]),
     ("rustls", &["fetch"]),
     ("serde-saphyr", &["profile"]),
-    ("tar", &["package"]),
+    ("tar", &["package", "xtask"]),
     ("ureq", &["fetch"]),
     ("x509-cert", &["sign"]),
     ("zstd", &["store"]),

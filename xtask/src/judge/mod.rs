@@ -1,21 +1,34 @@
 //! `cargo xtask judge`: what we make beside what the distribution's own programs make of the same.
 
 mod closure;
+mod compare;
+mod exact;
+mod install;
+mod list;
+mod normal;
+mod tree;
+mod walk;
 
 use anyhow::Result;
 use clap::Subcommand;
 
 pub(crate) use closure::of_all as closures;
+pub(crate) use tree::judge as tree;
 
+/// What is judged.
 #[derive(Subcommand)]
 pub(crate) enum Judge {
     /// Let apt choose packages for the same wishes, and compare every name and version.
     Closure(closure::Options),
+    /// A profile's tree: against the same packages installed with their scripts by mmdebstrap, and
+    /// byte for byte against depmod, systemd-sysusers and systemctl.
+    Tree(tree::Options),
 }
 
 /// The verb.
 pub(crate) fn judge(judge: &Judge) -> Result<()> {
     match judge {
         Judge::Closure(options) => closure::closure(options),
+        Judge::Tree(options) => tree::verb(options),
     }
 }
