@@ -8,11 +8,13 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::Build;
+use crate::agent::Agent;
 use crate::console::{Ending, Patience, plain, tail, watch};
-use crate::container;
 use crate::doctor::{self, Consent, Need};
+use crate::given::{self, Listing};
 use crate::guest::{self, Check, Expected, Facts};
 use crate::image::{Baked, Profile, bake, compile};
+use crate::more::More;
 use crate::qemu::{self, Console, Drive, Machine, text};
 use crate::run::{read, run, target, tool};
 
@@ -56,15 +58,12 @@ pub(crate) fn boot(options: &Options) -> Result<()> {
         bake(&profile, &Build::plain(&options.profile, options.mirror.clone()))?;
     }
     let baked = match &options.disk {
-        Some(disk) => Baked { disk: disk.clone(), root_hash: None, version: None },
+        Some(disk) => Baked { disk: disk.clone(), root_hash: None, version: None, inventory: None },
         None => Baked::of(&profile.output())?,
     };
     let stage = Stage::set(&profile.name, &baked.disk, options.size.as_deref())?;
     let outcome = match (options.check, options.headless) {
-        (true, _) => {
-            let expected = expected(&profile, &baked);
-            check(&stage, &expected).and_then(|checks| report(&checks))
-        }
+        (true, _) => look_inside(&stage, &profile, &baked),
         (false, true) => headless(&stage),
         (false, false) => interactive(&stage),
     };
@@ -76,13 +75,17 @@ pub(crate) fn boot(options: &Options) -> Result<()> {
     outcome
 }
 
-/// What is expected of a profile's image.
-pub(crate) fn expected(profile: &Profile, baked: &Baked) -> Expected {
-    Expected {
+/// Boots the stage's disk twice; an error unless the guest is what its profile and inventory say.
+pub(crate) fn look_inside(stage: &Stage, profile: &Profile, baked: &Baked) -> Result<()> {
+    let listing = baked.inventory.as_deref().map(Listing::read).transpose()?;
+    let expected = Expected {
         root_hash: baked.root_hash.clone(),
         version: baked.version.clone(),
         containers: profile.name == "container-host",
-    }
+        listed: listing.as_ref().map(Listing::counts),
+        more: More::of(&profile.name),
+    };
+    report(&check(stage, &expected, listing.as_ref())?)
 }
 
 /// A throw-away disk and a variable store with the keys in it.
@@ -132,6 +135,7 @@ impl Stage {
             credentials: Vec::new(),
             console,
             one_boot: false,
+            agent: None,
         }
     }
 }
@@ -158,15 +162,20 @@ fn headless(stage: &Stage) -> Result<()> {
 }
 
 /// Boots the stage's disk twice and judges what the guest tells.
-pub(crate) fn check(stage: &Stage, expected: &Expected) -> Result<Vec<Check>> {
+fn check(stage: &Stage, expected: &Expected, listing: Option<&Listing>) -> Result<Vec<Check>> {
     let mut machine = stage.machine(Console::Log);
     machine.credentials = guest::telling();
     machine.drives.push(Drive {
-        file: container::archive(&stage.folder.join("container"))?,
+        file: given::pack(&stage.folder.join("given"), listing, expected.more.map(|m| m.script))?,
         format: "raw",
-        serial: guest::ARCHIVE,
+        serial: given::SERIAL,
         boots: false,
     });
+    let mut agent = match expected.more {
+        Some(More { agent: true, .. }) => Some(Agent::new(&stage.folder)),
+        _ => None,
+    };
+    machine.agent = agent.as_ref().map(|agent| agent.socket.clone());
     let mut running = machine.start()?;
     println!("boot:    two boots; console in {}", running.console.display());
     let start = Instant::now();
@@ -176,6 +185,9 @@ pub(crate) fn check(stage: &Stage, expected: &Expected) -> Result<Vec<Check>> {
         if boots > told {
             told = boots;
             println!("boot:    boot {boots} told its facts after {} s", start.elapsed().as_secs());
+        }
+        if let Some(agent) = &mut agent {
+            agent.ask(facts);
         }
         // Starts of the loader beyond those of two boots: the machine resets before it is up.
         hidden(console) || starts(console) > 2 || refused(console)
@@ -187,6 +199,7 @@ pub(crate) fn check(stage: &Stage, expected: &Expected) -> Result<Vec<Check>> {
         let mut checks = guest::judge(first, second, expected);
         drop(running);
         checks.push(table(&stage.overlay)?);
+        checks.extend(agent.map(Agent::answered));
         return Ok(checks);
     }
     let why = match ending {

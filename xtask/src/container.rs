@@ -67,7 +67,8 @@ fn write(file: &Path, bytes: &[u8]) -> Result<()> {
     std::fs::write(file, bytes).with_context(|| format!("write `{}`", file.display()))
 }
 
-fn pack(folder: &Path, archive: &Path) -> Result<()> {
+/// A tar of a folder, the same each time.
+pub(crate) fn pack(folder: &Path, archive: &Path) -> Result<()> {
     let mut tar = Command::new("tar");
     tar.args(["--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner"]);
     run(tar.arg("-C").arg(folder).arg("-cf").arg(archive).arg("."))

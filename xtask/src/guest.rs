@@ -6,11 +6,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::given::Counts;
+use crate::more::More;
+
 /// The script that collects facts, run by the guest's own shell.
 const SCRIPT: &str = include_str!("facts.sh");
-
-/// Serial number of the disk that carries the container archive.
-pub(crate) const ARCHIVE: &str = "hardtack-archive";
 
 /// Serial number of the disk that the firmware starts.
 pub(crate) const SYSTEM: &str = "hardtack-system";
@@ -112,6 +112,10 @@ pub(crate) struct Expected {
     pub(crate) version: Option<String>,
     /// It must run containers; else it may.
     pub(crate) containers: bool,
+    /// What the inventory says of `/usr`.
+    pub(crate) listed: Option<Counts>,
+    /// What holds of this profile alone.
+    pub(crate) more: Option<&'static More>,
 }
 
 /// Judges two boots of one disk.
@@ -191,7 +195,70 @@ pub(crate) fn judge(first: &Facts, second: &Facts, expected: &Expected) -> Vec<C
         let ran = first.get("container") == super::container::SAYS;
         check("a container runs from an image archive", ran, seen("container"));
     }
+    if let Some(counts) = &expected.listed {
+        checks.extend(contents(first, counts));
+    }
+    checks.extend(modules(first));
+    for (what, key, value) in expected.more.into_iter().flat_map(|more| more.answers) {
+        // What is told at each boot must be told the same.
+        let told = first.all(key).iter().chain(second.all(key));
+        let ok = first.get(key) == *value && told.clone().all(|said| said == value);
+        let fact = format!("{key}: {:?}", told.collect::<Vec<_>>());
+        checks.push(Check { what, ok, fact });
+    }
     checks
+}
+
+/// Whether `/usr`, as the kernel gives it, is what the inventory says.
+fn contents(facts: &Facts, counts: &Counts) -> Vec<Check> {
+    let (files, entries) = (counts.files.to_string(), counts.entries.to_string());
+    let good = facts.get("sums") == format!("good {files}") && facts.get("files") == files;
+    let took = facts.get("sums_seconds");
+    let sums = format!("{} of {files} in {took} s", facts.get("sums"));
+    // As many as there are, and all of them as listed.
+    let same = facts.get("entries") == entries && facts.get("same_entries") == entries;
+    let differs = facts.all("differs");
+    let listing = format!("{} of {entries}, differing: {differs:?}", facts.get("same_entries"));
+    let told = facts.all("capability");
+    let kept = told.len() == counts.capabilities && told.iter().all(|said| said == "same");
+    // A host with the program for it is asked for others too.
+    let none_else = facts.all("getcap").iter().all(|said| *said == counts.capabilities.to_string());
+    let capabilities = format!("{told:?} of {}", counts.capabilities);
+    vec![
+        Check { what: "every file of /usr has the inventory's SHA-256", ok: good, fact: sums },
+        Check {
+            what: "one wrong sum in that list is noticed",
+            ok: facts.get("sums_damaged") == "1",
+            fact: format!("{} refused", facts.get("sums_damaged")),
+        },
+        Check {
+            what: "types, modes, owners and link targets are the inventory's",
+            ok: same,
+            fact: listing,
+        },
+        Check {
+            what: "file capabilities are the inventory's, and no others",
+            ok: kept && none_else,
+            fact: capabilities,
+        },
+    ]
+}
+
+/// Whether kernel modules are found by their indexes.
+fn modules(facts: &Facts) -> Vec<Check> {
+    let packed = facts.all("packed_index");
+    vec![
+        Check {
+            what: "a module loads with the one that it needs",
+            ok: facts.get("module") == "loaded",
+            fact: facts.get("module").to_owned(),
+        },
+        Check {
+            what: "no index names a compressed module",
+            ok: packed.is_empty(),
+            fact: format!("{packed:?}"),
+        },
+    ]
 }
 
 /// Whether every part of the system lies on the disk that the firmware started.
@@ -231,8 +298,22 @@ mod tests {
 
     const GOOD: &str = include_str!("facts.sample");
 
+    /// One question of a profile's own.
+    const MORE: More = More {
+        profile: "a",
+        script: "",
+        agent: false,
+        answers: &[("it said hello", "hello", "yes")],
+    };
+
     fn expected() -> Expected {
-        Expected { root_hash: Some("ab".repeat(32)), version: Some("1.0".into()), containers: true }
+        Expected {
+            root_hash: Some("ab".repeat(32)),
+            version: Some("1.0".into()),
+            containers: true,
+            listed: Some(Counts { files: 3, entries: 5, capabilities: 1 }),
+            more: Some(&MORE),
+        }
     }
 
     fn failed(log: &str) -> Vec<&'static str> {
@@ -273,6 +354,19 @@ mod tests {
             ("version=1.0", "version=0.9"),
             ("container=ran inside a container", "container=runc: not found"),
             ("ctr=answered", ""),
+            ("sums=good 3", "sums=good 2"),
+            ("sums=good 3", "sums=bad: /usr/bin/a: FAILED"),
+            ("files=3", "files=4"),
+            ("sums_damaged=1", "sums_damaged=0"),
+            ("entries=5", "entries=6"),
+            ("same_entries=5", "same_entries=4\ndiffers=f 777 0 0 /usr/bin/a"),
+            ("capability=same", "capability=differs: /usr/bin/ping"),
+            ("capability=same\n", ""),
+            ("getcap=1", "getcap=2"),
+            ("module=loaded\n", ""),
+            ("module=loaded", "module=loaded\npacked_index=/usr/lib/modules/6/modules.dep"),
+            ("hello=yes", "hello=no"),
+            ("etc_kept=kept\nhello=yes", "etc_kept=kept\nhello=no"),
         ] {
             assert!(GOOD.contains(good), "the sample lacks {good}");
             assert_ne!(failed(&GOOD.replacen(good, bad, 1)), Vec::<&str>::new(), "{bad}");

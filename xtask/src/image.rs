@@ -91,6 +91,8 @@ pub(crate) struct Baked {
     pub(crate) disk: PathBuf,
     pub(crate) root_hash: Option<String>,
     pub(crate) version: Option<String>,
+    /// The list of every path.
+    pub(crate) inventory: Option<PathBuf>,
 }
 
 impl Baked {
@@ -101,10 +103,13 @@ impl Baked {
         let result: Value =
             serde_json::from_slice(&text).with_context(|| format!("parse `{}`", file.display()))?;
         let artifacts = result.get("artifacts").and_then(Value::as_object);
-        let mut names = artifacts.into_iter().flatten().map(|(name, _)| name);
-        let disk = names.find(|name| name.ends_with(".raw"));
-        let disk = disk.with_context(|| format!("find a raw disk in `{}`", file.display()))?;
-        let disk = folder.join(disk);
+        let artifact = |end: &str| {
+            let mut names = artifacts.into_iter().flatten().map(|(name, _)| name);
+            let name = names.find(|name| name.ends_with(end));
+            let name = name.with_context(|| format!("find a `{end}` in `{}`", file.display()))?;
+            Ok::<_, anyhow::Error>(folder.join(name))
+        };
+        let disk = artifact(".raw")?;
         if !disk.is_file() {
             bail!("`{}` names `{}`, which is gone", file.display(), disk.display());
         }
@@ -112,6 +117,11 @@ impl Baked {
             let found = result.get(name).and_then(Value::as_str).map(str::to_owned);
             found.with_context(|| format!("find `{name}` in `{}`", file.display()))
         };
-        Ok(Baked { disk, root_hash: Some(word("root-hash")?), version: Some(word("version")?) })
+        Ok(Baked {
+            disk,
+            root_hash: Some(word("root-hash")?),
+            version: Some(word("version")?),
+            inventory: Some(artifact(".inventory.json")?),
+        })
     }
 }

@@ -6,18 +6,21 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "talking to a person is its job")]
 
+mod agent;
 mod boot;
 mod check;
 mod console;
 mod container;
 mod disk;
 mod doctor;
+mod given;
 mod guest;
 mod image;
 mod judge;
 mod judges;
 mod locked;
 mod mirrors;
+mod more;
 mod qemu;
 mod refusals;
 mod repro;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::agent;
 use crate::image::hardtack;
 use crate::judges;
 use crate::run::{read, run, target, tool};
@@ -55,6 +56,8 @@ pub(crate) struct Machine {
     pub(crate) console: Console,
     /// A reset of the guest ends QEMU.
     pub(crate) one_boot: bool,
+    /// The host's end of the guest agent's port; without it there is no such port.
+    pub(crate) agent: Option<PathBuf>,
 }
 
 /// A running QEMU; it ends with this value.
@@ -99,6 +102,12 @@ impl Machine {
             let text = format!("io.systemd.credential.binary:{name}={}", base64(value.as_bytes()));
             std::fs::write(&file, text).with_context(|| format!("write `{}`", file.display()))?;
             command.args(["-smbios", &format!("type=11,path={}", escape(&file))]);
+        }
+        if let Some(socket) = &self.agent {
+            let _ = std::fs::remove_file(socket);
+            let host = format!("socket,id=agent,server=on,wait=off,path={}", escape(socket));
+            command.args(["-chardev", &host, "-device", "virtio-serial-pci", "-device"]);
+            command.arg(format!("virtserialport,chardev=agent,name={}", agent::PORT));
         }
         if self.one_boot {
             command.arg("-no-reboot");
@@ -316,6 +325,7 @@ mod tests {
             credentials: vec![("a.name".into(), "a, value".into())],
             console: Console::Log,
             one_boot: true,
+            agent: None,
         };
         let mut running = machine.start().unwrap();
         let patience =
