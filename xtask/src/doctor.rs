@@ -61,6 +61,7 @@ const PACKAGES: &[(&str, Probe, Need, &str)] = &[
     ("pkg-config", Probe::Program("pkg-config"), Need::Build, "finds libostree"),
     ("libostree-dev", Probe::Module("ostree-1", OSTREE), Need::Build, "the pool of contents"),
     ("ca-certificates", Probe::File("/etc/ssl/certs"), Need::Build, "mirrors over TLS"),
+    ("apt", Probe::Program("apt-get"), Need::Boot, "brings the judges; judges choices of packages"),
     ("dpkg", Probe::Program("dpkg-deb"), Need::Boot, "unpacks the judges; judges archives"),
     ("tar", Probe::Program("tar"), Need::Boot, "unpacks the judges"),
     ("binutils", Probe::Program("objcopy"), Need::Test, "judges and damages UKIs"),
