@@ -269,6 +269,17 @@ fn a_place_that_cannot_be_written_is_named() {
 }
 
 #[test]
+fn a_store_that_is_not_there_is_named_and_not_made() {
+    let place = Bench::new("no-store").at("elsewhere");
+    let named = place.display().to_string();
+    for verb in ["verify", "gc"] {
+        let words = ["there is no store", named.as_str()];
+        assert_refused(hardtack(&["store", verb, "--store", &named]), 7, &words);
+    }
+    assert!(!place.exists());
+}
+
+#[test]
 fn the_documented_exit_codes_are_those_of_the_program() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/exit-codes.md");
     let text = fs::read_to_string(path).unwrap();

@@ -18,6 +18,7 @@ fn damaged(name: &str, damage: impl Fn(&Path, &[u8])) -> usize {
     fs::remove_dir_all(bench.path("store/results")).unwrap();
     fs::remove_dir_all(bench.path("output")).unwrap();
     bench.converges();
+    bench.pool_is_whole();
     files.len()
 }
 
@@ -99,4 +100,5 @@ fn s1_objects_of_the_pool_are_found_by_verify_and_written_anew() {
     let named = told.text.lines().filter(|line| line.contains("of the pool:")).count();
     assert_eq!(named, count, "{}", told.text);
     bench.converges();
+    bench.pool_is_whole();
 }

@@ -140,5 +140,7 @@ fn s6_a_sweep_waits_for_no_build_and_takes_nothing_from_it() {
     let swept = bench.store(&["gc", "--days", "0"]);
     assert_eq!(swept.code, Some(0), "{}", swept.text);
     assert!(files(&bench.path("store/blobs")).is_empty());
+    bench.pool_is_whole();
     bench.converges();
+    bench.pool_is_whole();
 }

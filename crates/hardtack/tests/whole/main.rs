@@ -40,6 +40,14 @@ impl Bench {
         assert!(left.is_empty(), "left behind: {left:?}");
     }
 
+    /// Stock `ostree` finds every object of the pool, and each release whole.
+    fn pool_is_whole(&self) {
+        let mut fsck = judge::tool("ostree");
+        fsck.arg(format!("--repo={}", self.path("store/pool/repo").display())).arg("fsck");
+        let ran = judge::run(&mut fsck);
+        assert!(ran.ok, "{}", ran.text);
+    }
+
     /// No artifact stands under its final name unless it is whole.
     fn nothing_half(&self) {
         if !self.path("output").exists() {
