@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::scripts::OnUnreviewed;
+
 /// Bakes immutable container hosts: one profile in, one signed A/B image out.
 #[derive(Debug, Parser)]
 #[command(name = "hardtack", version, about, after_help = "Exit codes: docs/exit-codes.md")]
@@ -28,6 +30,9 @@ pub enum Verb {
     Store(Store),
     /// Print an assembled tree as mtree(5) text.
     Tree(Tree),
+    /// Work on rules for packages.
+    #[command(subcommand)]
+    Rules(Rules),
 }
 
 /// Where packages come from.
@@ -70,6 +75,16 @@ pub struct Image {
     /// Fail where there is no lock or it does not fit the profile.
     #[arg(long)]
     pub locked: bool,
+    /// What becomes of the build when nobody has reviewed a script: `refuse` (default) or `warn`.
+    #[arg(
+        long,
+        value_name = "WHAT",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        hide_default_value = true
+    )]
+    pub unreviewed_scripts: OnUnreviewed,
     #[command(flatten)]
     pub origin: Origin,
 }
@@ -82,6 +97,37 @@ pub struct Lock {
     /// The lock's file (default: beside the profile, `<profile>.lock`).
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Rules for packages (default: `rules` beside the profile).
+    #[arg(long, value_name = "DIR")]
+    pub rules: Option<PathBuf>,
+    #[command(flatten)]
+    pub origin: Origin,
+}
+
+/// `hardtack rules`.
+#[derive(Debug, Subcommand)]
+pub enum Rules {
+    /// Draft the rule of a package: its scripts in words, their digests filled in.
+    New(NewRule),
+}
+
+/// `hardtack rules new`.
+#[derive(Debug, Args)]
+pub struct NewRule {
+    /// The package; the profile need not ask for it.
+    pub package: String,
+    /// The profile whose lock or archives have the package.
+    #[arg(long, value_name = "FILE")]
+    pub profile: PathBuf,
+    /// The draft's file, which must not be there (default: standard output).
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Where bytes and results are kept (default: the user's cache directory).
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// Where locks of profiles without one are kept (default: `locks` in the store).
+    #[arg(long, value_name = "DIR")]
+    pub locks: Option<PathBuf>,
     /// Rules for packages (default: `rules` beside the profile).
     #[arg(long, value_name = "DIR")]
     pub rules: Option<PathBuf>,

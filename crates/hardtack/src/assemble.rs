@@ -1,6 +1,6 @@
 //! From locked packages to the trees of host, initrd and boot parts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
 use lock::{Lock, Locked};
@@ -10,7 +10,7 @@ use rootfs::{
     IMPORT, Import, Imported, LINT, Linted, MERGE, Merge, Merged, Overlay, Patterns, Point, Policy,
     Purpose, Rule, SELECT, Select,
 };
-use store::{Blob, Digest, Entry, Store, Tree, TreeId};
+use store::{Blob, Entry, Store, Tree, TreeId};
 
 use crate::plan::{Later, Plan};
 
@@ -72,6 +72,11 @@ pub fn import(lock: &Lock, store: &Store, pool: &Pool) -> Result<Packages> {
 }
 
 impl Packages {
+    /// Every package, whatever it is for.
+    pub(crate) fn all(&self) -> Vec<Imported> {
+        self.0.iter().map(|(_, imported)| imported.clone()).collect()
+    }
+
     fn of(&self, role: &str) -> Vec<Imported> {
         let has_role = |locked: &Locked| locked.roles.iter().any(|own| own == role);
         let of = self.0.iter().filter(|(locked, _)| has_role(locked));
@@ -205,13 +210,6 @@ fn merge(
             own.units.mask.insert(unit.clone(), why.clone());
         }
     }
-    let mut acknowledged: BTreeMap<String, BTreeSet<Digest>> = BTreeMap::new();
-    for (package, scripts) in plan.host.scripts.iter().chain(&profile.scripts) {
-        let digests = scripts.iter().map(|script| script.sha256.parse());
-        let digests: Result<BTreeSet<Digest>> = digests.collect();
-        let digests = digests.with_context(|| format!("read `scripts` of `{package}`"))?;
-        acknowledged.entry(package.clone()).or_default().append(&mut { digests });
-    }
     let image =
         rootfs::Image { id: plan.host.id.clone(), version: plan.version.clone(), name: None };
     let merge = Merge {
@@ -219,7 +217,6 @@ fn merge(
         rules: plan.rules.clone(),
         profile: own,
         overlays,
-        acknowledged,
         image: Some(image),
     };
     store.realize(&MERGE, &merge)

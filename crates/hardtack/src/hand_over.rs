@@ -16,7 +16,7 @@ use crate::fault::{Fault, Or as _};
 use crate::output::Written;
 use crate::pipeline::{self, Built};
 use crate::plan::Plan;
-use crate::{inputs, keep, print, progress, report, say};
+use crate::{inputs, keep, print, progress, report, say, scripts};
 
 /// Plain contents, objects and images take about this many times the packages' own size.
 const EXPANSION: u64 = 8;
@@ -99,8 +99,11 @@ fn bake(ready: &Ready, output: &Path) -> Result<Vec<String>> {
     for warning in built.warnings() {
         say(&format!("warning: {warning}"));
     }
-    for script in built.unreviewed() {
-        say(&report::unreviewed(script));
+    for line in &built.stale {
+        say(&format!("note: {line}"));
+    }
+    for script in &built.unreviewed {
+        say(&format!("warning: {}", scripts::told(script, plan).trim_end()));
     }
     let disks = write(plan, &built, keys, store, output).fault(Fault::Output)?;
     print(&report::report(&built, store).fault(Fault::Output)?);
@@ -177,7 +180,7 @@ fn write(
         artifacts,
         packages: inputs::packages(&plan.lock),
         unreviewed_scripts: built
-            .unreviewed()
+            .unreviewed
             .iter()
             .map(|script| format!("{}: {:?} {}", script.package, script.moment, script.digest))
             .collect(),
@@ -216,6 +219,7 @@ fn check_space(directory: &Path, needed: u64) -> Result<()> {
     Ok(())
 }
 
+/// Where bytes and results are kept when the command line does not say.
 pub(crate) fn cache_directory() -> Result<PathBuf> {
     #[expect(
         clippy::disallowed_methods,

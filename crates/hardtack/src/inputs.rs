@@ -31,7 +31,14 @@ pub(crate) struct Wishes {
     request: Request,
 }
 
-/// Reads a profile and all that it names.
+impl Wishes {
+    /// The rules of the profile's distribution.
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.rules
+    }
+}
+
+/// Reads a profile and all that it names. Rules may still be drafts: see [`Rules::check`].
 pub(crate) fn wishes(profile: &Path, rules: Option<&Path>) -> Result<Wishes> {
     if profile.to_str().is_none() {
         bail!(
@@ -60,7 +67,6 @@ pub(crate) fn wishes(profile: &Path, rules: Option<&Path>) -> Result<Wishes> {
         read_rules(&directory, &mut found)
             .with_context(|| format!("read rules `{}`", directory.display()))?;
     }
-    found.check()?;
     let request = request(&host, &initrd, &found)?;
     Ok(Wishes { host, initrd, rules: found, request })
 }
@@ -68,6 +74,7 @@ pub(crate) fn wishes(profile: &Path, rules: Option<&Path>) -> Result<Wishes> {
 /// The plan of `hardtack image`, its lock obeyed, reused or made.
 pub(crate) fn plan(arguments: &args::Image, locks: &Path) -> Result<(Plan, Options)> {
     let wishes = wishes(&arguments.profile, arguments.rules.as_deref()).fault(Fault::Profile)?;
+    wishes.rules.check().fault(Fault::Profile)?;
     let options = options(&arguments.origin);
     let lock = lock(arguments, &wishes, &options, locks).fault(Fault::Lock)?;
     for warning in &lock.warnings {
@@ -77,16 +84,42 @@ pub(crate) fn plan(arguments: &args::Image, locks: &Path) -> Result<(Plan, Optio
     let version = arguments.version.clone().or_else(|| host.version.clone());
     let version = version.unwrap_or_else(|| plan::default_version(&lock));
     profile::label(&host.id, &version).fault(Fault::Profile)?;
-    Ok((Plan { host, initrd, lock, rules, version }, options))
+    let on_unreviewed = arguments.unreviewed_scripts;
+    Ok((Plan { host, initrd, lock, rules, version, on_unreviewed }, options))
 }
 
 /// `hardtack lock`.
 pub(crate) fn write_lock(arguments: &args::Lock) -> Result<()> {
     let wishes = wishes(&arguments.profile, arguments.rules.as_deref()).fault(Fault::Profile)?;
+    wishes.rules.check().fault(Fault::Profile)?;
     let path = arguments.output.clone().unwrap_or_else(|| beside(&arguments.profile));
     let options = options(&arguments.origin);
     renew(&path, &wishes, &options).fault(Fault::Lock)?;
     Ok(())
+}
+
+/// A lock that names `package`: the profile's when it does, else one of the package alone, which
+/// is not kept.
+pub(crate) fn lock_with(
+    package: &str,
+    profile: &Path,
+    wishes: &Wishes,
+    options: &Options,
+    locks: &Path,
+) -> Result<Lock> {
+    let own = beside(profile);
+    let name = own.file_name().context("read the profile's name")?;
+    let kept = [own.clone(), locks.join(name)];
+    if let Some(path) = kept.iter().find(|path| path.exists()) {
+        let lock = read_lock(path)?;
+        if lock.packages.iter().any(|locked| locked.id.name == package) {
+            return Ok(lock);
+        }
+    }
+    let alone = BTreeMap::from([(package.to_owned(), None)]);
+    let roles = BTreeMap::from([(HOST.to_owned(), alone)]);
+    let request = Request { roles, ..wishes.request.clone() };
+    lock::lock(&request, options, progress())
 }
 
 /// The lock of a profile that ships its own.
@@ -172,7 +205,7 @@ fn request(host: &Profile, initrd: &Profile, rules: &Rules) -> Result<Request> {
     })
 }
 
-fn options(origin: &Origin) -> Options {
+pub(crate) fn options(origin: &Origin) -> Options {
     #[expect(
         clippy::disallowed_methods,
         reason = "whether an index has expired is a question to the clock"

@@ -11,6 +11,8 @@ mod output;
 pub mod pipeline;
 pub mod plan;
 mod report;
+mod rules;
+pub mod scripts;
 pub mod seal;
 mod tar;
 mod tree;
@@ -31,6 +33,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Verb::Keys(verb) => keys::run(&verb),
         Verb::Store(verb) => keep::run(&verb),
         Verb::Tree(tree) => tree::run(tree),
+        Verb::Rules(args::Rules::New(new)) => rules::new(&new),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The pipeline, in order. Start reading here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use anyhow::Result;
 use filesystem::FREEZE;
@@ -11,7 +11,7 @@ use verity::PROTECT;
 
 use crate::fault::{Fault, Or as _};
 use crate::plan::{self, Plan};
-use crate::{assemble, seal};
+use crate::{assemble, scripts, seal};
 
 /// An image whose every byte is decided and in the store.
 pub struct Built {
@@ -31,11 +31,17 @@ pub struct Built {
     pub disk: disk::Disk,
     /// The release's commit in the pool.
     pub commit: store::Digest,
+    /// Scripts that nobody has read.
+    pub unreviewed: Vec<Unreviewed>,
+    /// What rules name in vain, a line each.
+    pub stale: Vec<String>,
 }
 
 /// Turns a plan into an image.
 pub fn build(plan: &Plan, signer: &dyn sign::Signer, store: &Store, pool: &Pool) -> Result<Built> {
     let packages = assemble::import(&plan.lock, store, pool).fault(Fault::Build)?;
+    let unreviewed = scripts::unreviewed(plan, &packages).fault(Fault::Build)?;
+    let stale = scripts::stale(plan, &packages);
     let later = plan::later_rooms(plan, signer).fault(Fault::Sign)?;
     let host = assemble::host(plan, &packages, &later, store).fault(Fault::Build)?;
     let image = store.realize(&FREEZE, &plan.freeze(host.usr)).fault(Fault::Build)?;
@@ -53,7 +59,18 @@ pub fn build(plan: &Plan, signer: &dyn sign::Signer, store: &Store, pool: &Pool)
     let lay_out = plan.lay_out(&image, &protected, &sealed, store)?;
     let disk = store.realize(&disk::LAY_OUT, &lay_out).fault(Fault::Build)?;
     let commit = seal::commit(plan, &host, signer, pool).fault(Fault::Sign)?;
-    Ok(Built { host, initrd, image, protected, command_line, sealed, disk, commit })
+    Ok(Built {
+        host,
+        initrd,
+        image,
+        protected,
+        command_line,
+        sealed,
+        disk,
+        commit,
+        unreviewed,
+        stale,
+    })
 }
 
 impl Built {
@@ -61,14 +78,5 @@ impl Built {
     pub fn warnings(&self) -> BTreeSet<&str> {
         let merged = [&self.host.merged, &self.initrd.merged];
         merged.into_iter().flat_map(|merged| &merged.warnings).map(String::as_str).collect()
-    }
-
-    /// Scripts that nobody has reviewed, in the host and the initrd, by digest.
-    pub fn unreviewed(&self) -> Vec<&Unreviewed> {
-        let merged = [&self.host.merged, &self.initrd.merged];
-        let all = merged.into_iter().flat_map(|merged| &merged.unreviewed);
-        let once: BTreeMap<_, _> =
-            all.map(|script| ((&script.package, script.digest), script)).collect();
-        once.into_values().collect()
     }
 }

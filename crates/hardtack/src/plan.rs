@@ -12,6 +12,7 @@ use verity::{Protected, RootHash};
 
 use crate::assemble::{BootParts, Host};
 use crate::fault::{Fault, Or as _};
+use crate::scripts::OnUnreviewed;
 use crate::seal::Sealed;
 
 /// Everything that a build depends on, apart from signing keys.
@@ -26,6 +27,8 @@ pub struct Plan {
     pub rules: Rules,
     /// The image's version.
     pub version: String,
+    /// What becomes of the build when nobody has read a script.
+    pub on_unreviewed: OnUnreviewed,
 }
 
 /// A file that a later room needs inside `/usr`: path and text.

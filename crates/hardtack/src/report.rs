@@ -64,17 +64,6 @@ pub(crate) fn stages(runs: &[Run]) -> String {
     text
 }
 
-/// A script that nobody has read: what it would have done, and the line that says it was read.
-pub(crate) fn unreviewed(script: &rootfs::Unreviewed) -> String {
-    let rootfs::Unreviewed { package, moment, digest, text } = script;
-    let text = text.replace('\n', "\n  | ");
-    format!(
-        "warning: nobody has reviewed this script of `{package}` ({moment:?}), which did not run:\n  \
-         | {text}\nto say that it is not needed, write into the profile\n  scripts:\n    \
-         {package}: {digest} REASON"
-    )
-}
-
 fn mib(bytes: u64) -> String {
     format!("{}.{} MiB", bytes >> 20, ((bytes % (1 << 20)) * 10) >> 20)
 }

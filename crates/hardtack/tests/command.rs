@@ -1,10 +1,15 @@
 //! The command as people and scripts meet it: its help, its exit codes, its messages.
 
+#[expect(dead_code, reason = "the stages need more kinds of entries than is needed here")]
+#[path = "stages/archive.rs"]
+mod archive;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use archive::Kind;
 use lock::{ArchiveRequest, Lock, Locked, LockedArchive, Request, Trust};
 use package::{Id, Version};
 use store::{Blob, Epoch, Seed};
@@ -288,4 +293,83 @@ fn the_documented_exit_codes_are_those_of_the_program() {
     let mut known = vec![0, 1];
     known.extend(hardtack::fault::Fault::ALL.iter().map(|fault| fault.code()));
     assert_eq!(documented, known);
+}
+
+/// A script with one line that nothing but a person can judge.
+const SCRIPT: &str =
+    "#!/bin/sh\nset -e\nif [ \"$1\" = configure ]; then\n  frobnicate --base\nfi\n";
+
+impl Bench {
+    /// A lock of one package with `SCRIPT`, whose bytes are in the store.
+    fn with_script(name: &str) -> Self {
+        let bench = Self::new(name);
+        let control = "Package: base\nVersion: 1\nArchitecture: all\nMaintainer: A <a@b.c>\n\
+                       Description: test\n";
+        let archive = archive::deb(
+            &[("./control", 0o644, Kind::File(control)), ("./postinst", 0o755, Kind::File(SCRIPT))],
+            &[("./usr/", 0o755, Kind::Directory)],
+        );
+        let store = store::Store::open(&bench.at("store"), None).unwrap();
+        bench.lock(&bench.request(), store.put(&archive).unwrap());
+        bench
+    }
+}
+
+/// The line of a message that says how a profile acknowledges a script.
+fn acknowledging(message: &str) -> &str {
+    let lines = message.lines().map(str::trim);
+    lines.skip_while(|line| *line != "scripts:").nth(1).expect("a line below `scripts:`")
+}
+
+#[test]
+fn a_script_that_nobody_has_read_stops_the_build_and_is_told_in_words() {
+    let bench = Bench::with_script("script");
+    let words = [
+        "the image cannot be built",
+        "unreviewed: base after-unpack ",
+        "- runs `frobnicate --base`",
+        "no rule reviews a similar script",
+        "hardtack rules new --profile PROFILE base",
+    ];
+    assert_refused(bench.image(&["--locked"]), 5, &words);
+    assert!(!bench.at("output/result.json").exists());
+}
+
+#[test]
+fn a_draft_of_a_rule_covers_its_script_once_the_reason_is_filled_in() {
+    let bench = Bench::with_script("draft");
+    let at = |name: &str| bench.at(name).display().to_string();
+    let (profile, store, locks) = (at("tiny.yaml"), at("store"), at("locks"));
+    let new = ["rules", "new", "base", "--profile", &profile, "--store", &store, "--locks", &locks];
+    let (code, printed) = hardtack(&new);
+    assert_eq!(code, 0, "{printed}");
+    for part in ["#   - runs `frobnicate --base`", "#   |   frobnicate --base", "moment: after-un"]
+    {
+        assert!(printed.contains(part), "`{part}` is not in\n{printed}");
+    }
+    let rule = at("rules/debian/base.yaml");
+    let (code, text) = hardtack(&[&new[..], &["--output", &rule]].concat());
+    assert_eq!((code, fs::read_to_string(&rule).unwrap()), (0, printed.clone()), "{text}");
+    // A draft is no rule.
+    assert_refused(bench.image(&["--locked"]), 2, &["`base`", "without saying why"]);
+    assert_refused(hardtack(&[&new[..], &["--output", &rule]].concat()), 7, &["base.yaml"]);
+    bench
+        .write("rules/debian/base.yaml", &printed.replace("why: \"\"", "why: nothing frobnicates"));
+    assert_refused(bench.image(&["--locked"]), 5, &["exactly one kernel"]);
+}
+
+#[test]
+fn a_script_that_is_only_warned_of_or_acknowledged_stops_nothing() {
+    let bench = Bench::with_script("script-known");
+    // What stops the build then is that this image has no kernel.
+    let further = "exactly one kernel";
+    let message = bench.image(&["--locked"]).1;
+    let warned = bench.image(&["--locked", "--unreviewed-scripts", "warn"]);
+    assert_refused(warned, 5, &[further]);
+    let line = acknowledging(&message).replace("REASON", "nothing here frobnicates");
+    bench.write("tiny.yaml", &format!("{PROFILE}scripts:\n  {line}\n"));
+    assert_refused(bench.image(&["--locked"]), 5, &[further]);
+    let line = line.replace(": ", ": 0");
+    bench.write("tiny.yaml", &format!("{PROFILE}scripts:\n  {line}\n"));
+    assert_refused(bench.image(&["--locked"]), 2, &["scripts"]);
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use hardtack::assemble::Host;
 use hardtack::plan::Plan;
+use hardtack::scripts::OnUnreviewed;
 use hardtack::seal;
 use judge::Ran;
 use lock::Lock;
@@ -87,7 +88,14 @@ fn plan() -> Plan {
         packages: vec![],
     };
     let (initrd, rules) = (profile.clone(), Rules::default());
-    Plan { host: profile, initrd, lock, rules, version: "7".to_owned() }
+    Plan {
+        host: profile,
+        initrd,
+        lock,
+        rules,
+        version: "7".to_owned(),
+        on_unreviewed: OnUnreviewed::Refuse,
+    }
 }
 
 /// As much of a host as a commit asks for: its tree.
@@ -107,7 +115,6 @@ fn host(store: &Store) -> Host {
         merged: Merged {
             tree: usr,
             warnings: vec![],
-            unreviewed: vec![],
             config: Default::default(),
             masked: Default::default(),
             unmet: Default::default(),

@@ -11,6 +11,7 @@ mod extended;
 mod index;
 mod marked;
 mod payload;
+mod plain;
 mod record;
 mod script;
 mod shell;

@@ -222,7 +222,7 @@ fn mode(words: &[&str]) -> Option<Fact> {
     let ["--add", owner, group, mode, path] = words.as_slice() else { return None };
     let mode = u16::from_str_radix(mode, 8).ok().filter(|mode| *mode <= 0o7777)?;
     let (path, owner, group) = ((*path).to_owned(), (*owner).to_owned(), (*group).to_owned());
-    Some(Fact::Mode { path, mode, owner, group })
+    Some(Fact::Mode { path, mode: Some(mode), owner: Some(owner), group: Some(group) })
 }
 
 /// `hosts after=files myhostname` from the comment that the section carries for it.

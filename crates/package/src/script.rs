@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use store::Digest;
 
-use crate::{Id, marked};
+use crate::plain::Meaning;
+use crate::{Id, marked, plain, shell, words};
 
 /// A maintainer script.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,8 +54,21 @@ pub enum Fact {
     Tmpfiles(Vec<String>),
     /// One alternative.
     Alternative(Alternative),
-    /// Mode and owner of a path.
+    /// Mode and owner of a path; what is missing stays as it is.
     Mode {
+        /// Absolute path.
+        path: String,
+        /// Permission bits (07777).
+        mode: Option<u16>,
+        /// User name.
+        owner: Option<String>,
+        /// Group name.
+        group: Option<String>,
+    },
+    /// Lines of sysusers.d(5).
+    Users(Vec<String>),
+    /// A directory that is made where there is none.
+    Directory {
         /// Absolute path.
         path: String,
         /// Permission bits (07777).
@@ -63,6 +77,31 @@ pub enum Fact {
         owner: String,
         /// Group name.
         group: String,
+    },
+    /// A file of the package, copied where there is none.
+    Copy {
+        /// Absolute path of the original.
+        from: String,
+        /// Absolute path of the copy.
+        to: String,
+    },
+    /// Where other packages' file of this path goes.
+    Divert {
+        /// Absolute path.
+        path: String,
+        /// Absolute path of its new place.
+        to: String,
+    },
+    /// File capabilities (capabilities(7)), bit by number.
+    Capabilities {
+        /// Absolute path.
+        path: String,
+        /// The permitted set.
+        permitted: u64,
+        /// The inheritable set.
+        inheritable: u64,
+        /// Whether a process has the permitted ones in effect from its start.
+        effective: bool,
     },
     /// Services of `nsswitch.conf`, each `database position service` as the package's own section
     /// asks for them.
@@ -146,13 +185,14 @@ pub fn read_script(script: &Script, own: &Id) -> (Vec<Fact>, Remainder) {
         Moment::Triggered => read_triggers(&script.body, &mut facts),
         Moment::BeforeUnpack | Moment::AfterUnpack => read_body(&script.body, &mut facts),
     };
-    let mut seen = std::collections::BTreeSet::new();
-    facts.retain(|fact| seen.insert(fact.clone()));
     let idle = |line: &String| {
         let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
         line.starts_with("<fact ") || BOILERPLATE.contains(&line.as_str())
     };
-    if left.iter().all(idle) {
+    let whole = left.iter().all(idle) || read_plain(&left, script, &mut facts);
+    let mut seen = std::collections::BTreeSet::new();
+    facts.retain(|fact| seen.insert(fact.clone()));
+    if whole {
         return (facts, Remainder { text: String::new(), digest: None });
     }
     let mut text = String::new();
@@ -163,6 +203,35 @@ pub fn read_script(script: &Script, own: &Id) -> (Vec<Fact>, Remainder) {
     let text = without_own(&text, own);
     let digest = Some(Digest::of(text.as_bytes()));
     (facts, Remainder { text, digest })
+}
+
+/// Takes the facts of plain commands; whether nothing but them is left.
+///
+/// They are taken where a first installation is certain to come by. The remainder keeps their
+/// lines, so that a review outlasts what is understood later.
+fn read_plain(left: &[String], script: &Script, facts: &mut Vec<Fact>) -> bool {
+    let shell = matches!(
+        script.interpreter.first().map(String::as_str),
+        Some("/bin/sh" | "/bin/bash" | "/usr/bin/sh" | "/usr/bin/bash")
+    );
+    if !shell || script.moment == Moment::Triggered {
+        return false;
+    }
+    let text = words::without_placeholders(&left.join("\n"), "");
+    let Some(steps) = shell::parse(&text).and_then(|nodes| shell::steps(&nodes, script.moment))
+    else {
+        return false;
+    };
+    let mut whole = true;
+    for step in &steps {
+        match plain::meaning(step) {
+            Meaning::Nothing => {}
+            Meaning::Facts(found) => facts.extend(found),
+            Meaning::Unknown => whole = false,
+        }
+    }
+    facts.sort_by_key(|fact| !matches!(fact, Fact::Directory { .. }));
+    whole
 }
 
 /// deb-triggers(5): `activate*` sets something off, `interest*` watches.
@@ -371,7 +440,8 @@ exit 0
     fn modes_and_caches_are_facts() {
         let (facts, left) = read("dpkg-statoverride --update --add root _ssh 2755 /usr/bin/x\n");
         let (path, owner, group) = ("/usr/bin/x".into(), "root".into(), "_ssh".into());
-        assert_eq!(facts, [Fact::Mode { path, mode: 0o2755, owner, group }]);
+        let (mode, owner, group) = (Some(0o2755), Some(owner), Some(group));
+        assert_eq!(facts, [Fact::Mode { path, mode, owner, group }]);
         assert_eq!(left.digest, None);
         let body = "# x\nactivate-noawait ldconfig\ninterest-noawait /usr/lib/x\n".to_owned();
         let watched = Script { moment: Moment::Triggered, interpreter: vec![], body };

@@ -4,7 +4,7 @@
 mod first;
 mod tokens;
 
-pub(crate) use first::{Step, When, silent, steps};
+pub(crate) use first::{Step, When, only_asks, silent, steps};
 
 use tokens::{Token, tokens};
 
@@ -12,6 +12,8 @@ use tokens::{Token, tokens};
 const RESERVED: &[&str] = &["then", "elif", "else", "fi", "do", "done", "esac", "}"];
 /// Blocks within blocks are not read deeper than this.
 const DEPTH_MAX: usize = 40;
+/// Longer scripts, in bytes, are not read.
+const TEXT_MAX: usize = 256 << 10;
 /// Chains of `&&` and `||` are not read further than this.
 const CHAIN_MAX: usize = 100;
 
@@ -44,6 +46,9 @@ pub(crate) enum Node {
 
 /// The commands of a script; `None` when anything in it is not understood.
 pub(crate) fn parse(text: &str) -> Option<Vec<Node>> {
+    if text.len() > TEXT_MAX {
+        return None;
+    }
     let tokens = tokens(text)?;
     let mut parser = Parser { tokens: &tokens, at: 0, depth: 0 };
     let nodes = parser.list(&[])?;

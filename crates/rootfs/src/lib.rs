@@ -14,6 +14,7 @@ mod merge;
 mod module_file;
 mod pattern;
 mod rules;
+mod scripts;
 mod select;
 
 pub use generate::{
@@ -24,7 +25,8 @@ pub use generators::{Alternatives, Image};
 pub use import::{IMPORT, Import, Imported};
 pub use inventory::{Inventory, Item, inventory};
 pub use lints::{Finding, LINT, LINTS, Lint, Linted, Lookup, Policy};
-pub use merge::{MERGE, Merge, Merged, Overlay, Unreviewed};
+pub use merge::{MERGE, Merge, Merged, Overlay};
 pub use pattern::Patterns;
 pub use rules::{Distribution, Mode, Reviewed, Rule, Rules, Units};
+pub use scripts::{Likeness, Similar, Stale, Unreviewed, similar, stale, unreviewed};
 pub use select::{SELECT, Select, Selected};

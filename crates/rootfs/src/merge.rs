@@ -8,12 +8,11 @@ mod claim;
 mod facts;
 mod shape;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
-use package::Moment;
 use serde::{Deserialize, Serialize};
-use store::{Digest, Entry, Node, Owner, Scratch, Stage, Tree, TreeId};
+use store::{Entry, Node, Owner, Scratch, Stage, Tree, TreeId};
 
 use crate::{Image, Imported, Mode, Rule, Rules};
 use claim::Claims;
@@ -31,8 +30,6 @@ pub struct Merge {
     pub profile: Rule,
     /// Trees laid over the packages', later ones over earlier ones.
     pub overlays: Vec<Overlay>,
-    /// Package to the digests of its scripts that the profile acknowledges.
-    pub acknowledged: BTreeMap<String, BTreeSet<Digest>>,
     /// What os-release will say.
     pub image: Option<Image>,
 }
@@ -53,27 +50,12 @@ pub struct Merged {
     pub tree: TreeId,
     /// What a person should know.
     pub warnings: Vec<String>,
-    /// Scripts that no rule covers and the profile does not acknowledge.
-    pub unreviewed: Vec<Unreviewed>,
     /// Configuration file to its package, for those that reached the tree.
     pub config: BTreeMap<String, String>,
     /// Masked unit to the reason.
     pub masked: BTreeMap<String, String>,
     /// Path to the reason why it may lack a library.
     pub unmet: BTreeMap<String, String>,
-}
-
-/// A script that nobody has read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Unreviewed {
-    /// The package.
-    pub package: String,
-    /// When the script would run.
-    pub moment: Moment,
-    /// What a rule or an acknowledgement names.
-    pub digest: Digest,
-    /// What it would have done.
-    pub text: String,
 }
 
 /// Makes one tree of many.
@@ -83,7 +65,7 @@ pub struct Unreviewed {
 /// that is no directory, a rule that names what is not there.
 pub const MERGE: Stage<Merge, Merged> = Stage {
     name: "merge",
-    revision: 1,
+    revision: 2,
     about: |input| format!("{} packages", input.imported.len()),
     run: merge,
 };
@@ -97,14 +79,19 @@ fn merge(input: &Merge, scratch: &Scratch<'_>) -> Result<Merged> {
     let aliases = Aliases::new(&input.rules.distribution.aliases)?;
     let mut warnings = Vec::new();
 
+    let diversions = claim::diversions(&imported, &input.rules, &aliases);
     let mut claims = Claims::default();
     for (one, rule) in imported.iter().zip(&rules) {
         let tree = scratch.tree(&one.tree)?;
         let shaped = shape::package(tree, &one.id.name, *rule, &aliases, scratch)
             .with_context(|| format!("apply rules to `{}`", one.id.name))?;
-        claims.add(one, shaped, &input.rules, &aliases);
+        claims.add(one, shaped, &diversions);
     }
     let mut tree = claims.settle()?;
+    for one in &imported {
+        facts::files(&mut tree, one, &aliases)
+            .with_context(|| format!("do what scripts of `{}` say", one.id.name))?;
+    }
 
     let distribution = distribution_rule(&input.rules);
     shape::write(&mut tree, &distribution, "distribution", scratch)?;
@@ -126,7 +113,7 @@ fn merge(input: &Merge, scratch: &Scratch<'_>) -> Result<Merged> {
         set_modes(&mut tree, &rule.modes)?;
     }
     let masked = facts::units(&mut tree, &all, scratch)?;
-    facts::lines(&mut tree, &all, scratch)?;
+    facts::lines(&mut tree, &imported, &all, scratch)?;
     facts::for_generators(&mut tree, &imported, &all, input.image.as_ref(), scratch)?;
     aliases.link(&mut tree)?;
     let tree = tree.with_parents("merge");
@@ -137,8 +124,7 @@ fn merge(input: &Merge, scratch: &Scratch<'_>) -> Result<Merged> {
         .flat_map(|one| one.config.iter().map(|path| (aliases.path(path), one.id.name.clone())));
     let config = config.filter(|(path, _)| tree.get(path).is_some()).collect();
     let unmet = all.iter().flat_map(|rule| rule.unmet.clone()).collect();
-    let unreviewed = unreviewed(&imported, &rules, &input.acknowledged)?;
-    Ok(Merged { tree: scratch.put_tree(&tree)?, warnings, unreviewed, config, masked, unmet })
+    Ok(Merged { tree: scratch.put_tree(&tree)?, warnings, config, masked, unmet })
 }
 
 /// What the distribution says, in the words of a rule.
@@ -212,27 +198,4 @@ fn check_parents(tree: &Tree) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn unreviewed(
-    imported: &[&Imported],
-    rules: &[Option<&Rule>],
-    acknowledged: &BTreeMap<String, BTreeSet<Digest>>,
-) -> Result<Vec<Unreviewed>> {
-    let mut found = Vec::new();
-    for (one, rule) in imported.iter().zip(rules) {
-        for (moment, left) in &one.remainders {
-            let digest = left.digest.context("a remainder without digest")?;
-            let reviewed = rule.is_some_and(|rule| {
-                rule.scripts.iter().any(|s| s.moment == *moment && s.sha256.contains(&digest))
-            });
-            let known = acknowledged.get(&one.id.name);
-            let known = known.is_some_and(|digests| digests.contains(&digest));
-            if !reviewed && !known {
-                let (package, text) = (one.id.name.clone(), left.text.clone());
-                found.push(Unreviewed { package, moment: *moment, digest, text });
-            }
-        }
-    }
-    Ok(found)
 }

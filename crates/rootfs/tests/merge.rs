@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use package::{Alternative, Capability, Fact, Family, Id, Moment, Remainder, Version};
+use package::{Alternative, Capability, Fact, Family, Id, Version};
 use rootfs::{Alternatives, Imported, MERGE, Merge, Merged, Overlay, Rule, Rules};
-use store::{Digest, Entry, Node, Owner, Store, Tree};
+use store::{Entry, Node, Owner, Store, Tree};
 
 fn store(name: &str) -> Store {
     Store::open(&judge::scratch(&format!("merge-{name}")), None).unwrap()
@@ -216,36 +216,6 @@ fn overlays_win_later_over_earlier_and_never_hide_a_directory_silently() {
 }
 
 #[test]
-fn a_script_is_covered_by_a_rule_or_an_acknowledgement_of_its_digest() {
-    let store = store("scripts");
-    let mut a = package(&store, "a", &[]);
-    let text = "rm -rf /\n".to_owned();
-    let digest = Digest::of(text.as_bytes());
-    a.remainders
-        .push((Moment::AfterUnpack, Remainder { text: text.clone(), digest: Some(digest) }));
-    let (_, merged) = merge(&store, &of(&[&a], rules(&[]))).unwrap();
-    let [found] = merged.unreviewed.as_slice() else { panic!("{:?}", merged.unreviewed) };
-    assert_eq!(
-        (found.package.as_str(), found.digest, found.text.as_str()),
-        ("a", digest, text.as_str())
-    );
-    let rule = |moment: &str| {
-        format!(
-            r#"{{"scripts": [{{"moment": "{moment}", "sha256": ["{digest}"], "why": "read"}}]}}"#
-        )
-    };
-    let covered = |rule: &str| {
-        let (_, merged) = merge(&store, &of(&[&a], rules(&[("a", rule)]))).unwrap();
-        merged.unreviewed.is_empty()
-    };
-    assert!(covered(&rule("after-unpack")));
-    assert!(!covered(&rule("before-unpack")), "another moment is another script");
-    let mut input = of(&[&a], rules(&[]));
-    input.acknowledged.insert("a".to_owned(), [digest].into());
-    assert!(merge(&store, &input).unwrap().1.unreviewed.is_empty());
-}
-
-#[test]
 fn facts_reach_generators_and_the_profile_decides_first() {
     let store = store("facts");
     let mut a = package(&store, "a", &[("usr/bin/awk1", "=1"), ("usr/bin/tool", "=1")]);
@@ -262,15 +232,15 @@ fn facts_reach_generators_and_the_profile_decides_first() {
         Fact::Enable(vec!["b.service".into(), "a.service".into()]),
         Fact::Mode {
             path: "/bin/tool".into(),
-            mode: 0o2755,
-            owner: "root".into(),
-            group: "_a".into(),
+            mode: Some(0o2755),
+            owner: Some("root".into()),
+            group: Some("_a".into()),
         },
         Fact::Mode {
             path: "/gone".into(),
-            mode: 0o755,
-            owner: "root".into(),
-            group: "root".into(),
+            mode: Some(0o755),
+            owner: Some("root".into()),
+            group: Some("root".into()),
         },
     ];
     let rule =

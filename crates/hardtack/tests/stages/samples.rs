@@ -143,7 +143,6 @@ fn merge(store: &Store) -> Merge {
             origin: "profile:x".to_owned(),
             tree: store.put_tree(&over).unwrap(),
         }],
-        acknowledged: Default::default(),
         image: Some(Image { id: "x".to_owned(), version: "7".to_owned(), name: None }),
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
+use package::Fact;
 use store::{Entry, Node, Tree};
 
 use super::shape::Aliases;
@@ -15,26 +16,48 @@ pub(super) struct Claims<'a> {
     paths: BTreeMap<String, Vec<(usize, Entry)>>,
 }
 
+/// A path that other packages' files leave to one.
+pub(super) struct Diversion {
+    /// The package, or the stem of its rule.
+    by: String,
+    from: String,
+    to: String,
+}
+
+/// What rules and scripts of packages divert.
+pub(super) fn diversions(
+    imported: &[&Imported],
+    rules: &Rules,
+    aliases: &Aliases,
+) -> Vec<Diversion> {
+    let ruled = rules.packages.iter().flat_map(|(stem, rule)| {
+        rule.divert.iter().map(move |(from, to)| (stem.clone(), from.clone(), to.clone()))
+    });
+    let stated = imported.iter().flat_map(|one| {
+        one.facts.iter().filter_map(|fact| match fact {
+            Fact::Divert { path, to } => Some((one.id.name.clone(), path.clone(), to.clone())),
+            _ => None,
+        })
+    });
+    let one = |(by, from, to): (String, String, String)| {
+        let place = |path: &str| aliases.path(path.trim_start_matches('/'));
+        Diversion { by, from: place(&from), to: place(&to) }
+    };
+    stated.chain(ruled).map(one).collect()
+}
+
 impl<'a> Claims<'a> {
     /// Takes the claims of one package, diverted where another package says so.
-    pub(super) fn add(
-        &mut self,
-        package: &'a Imported,
-        tree: Tree,
-        rules: &Rules,
-        aliases: &Aliases,
-    ) {
+    pub(super) fn add(&mut self, package: &'a Imported, tree: Tree, diversions: &[Diversion]) {
         let index = self.packages.len();
         self.packages.push(package);
-        let diverted: BTreeMap<String, String> = rules
-            .packages
+        let diverted: BTreeMap<&String, &String> = diversions
             .iter()
-            .filter(|(stem, _)| **stem != package.id.name)
-            .flat_map(|(_, rule)| &rule.divert)
-            .map(|(from, to)| (aliases.path(from), aliases.path(to)))
+            .filter(|diversion| diversion.by != package.id.name)
+            .map(|diversion| (&diversion.from, &diversion.to))
             .collect();
         for (path, entry) in tree.0 {
-            let path = diverted.get(&path).cloned().unwrap_or(path);
+            let path = diverted.get(&path).map_or(path.clone(), |to| (*to).clone());
             self.paths.entry(path).or_default().push((index, entry));
         }
     }

@@ -6,11 +6,70 @@ use std::fmt::Write as _;
 use anyhow::Result;
 use package::{Alternative, Fact};
 use serde::Serialize;
-use store::{Entry, Scratch, Tree};
+use store::{Entry, Node, Scratch, Tree};
 
 use super::shape::Aliases;
 use super::{set_mode, set_modes};
 use crate::{Alternatives, Image, Imported, Mode, Rule};
+
+/// The extended attribute of capabilities(7).
+const CAPABILITIES: &str = "security.capability";
+/// `VFS_CAP_REVISION_2` and `VFS_CAP_FLAGS_EFFECTIVE` of Linux's capability.h.
+const CAPABILITIES_REVISION: u32 = 0x0200_0000;
+const CAPABILITIES_EFFECTIVE: u32 = 1;
+/// What of a tree an image keeps or makes anew; a directory elsewhere is made at boot or not.
+const KEPT: &[&str] = &["usr/", "etc/", "var/"];
+/// Where scripts and services make files of their own.
+const MADE_LATER: &[&str] = &["etc/", "run/", "var/"];
+
+/// Makes the directories and copies that a package's scripts state.
+pub(super) fn files(tree: &mut Tree, one: &Imported, aliases: &Aliases) -> Result<()> {
+    for fact in &one.facts {
+        match fact {
+            Fact::Directory { path, mode, owner, group } => {
+                let path = aliases.path(path.trim_start_matches('/'));
+                if !free(tree, &path) {
+                    continue;
+                }
+                let mut entry = Entry::directory(&one.id.name);
+                let (owner, group) = (Some(owner.clone()), Some(group.clone()));
+                set_mode(&mut entry, &Mode { mode: Some(*mode), owner, group });
+                tree.insert(&path, entry)?;
+            }
+            Fact::Copy { from, to } => {
+                let to = aliases.path(to.trim_start_matches('/'));
+                let from = tree.get(&aliases.path(from.trim_start_matches('/')));
+                let Some(from) = from.filter(|from| from.blob().is_some()) else { continue };
+                let copy = Entry { link: None, origin: one.id.name.clone(), ..from.clone() };
+                if free(tree, &to) {
+                    tree.insert(&to, copy)?;
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether a path is empty, kept by an image, and below directories alone.
+fn free(tree: &Tree, path: &str) -> bool {
+    let above = path.match_indices('/').map(|(at, _)| &path[..at]);
+    let mut above = above.filter_map(|above| tree.get(above));
+    KEPT.iter().any(|kept| path.starts_with(kept))
+        && tree.get(path).is_none()
+        && above.all(|entry| entry.node == Node::Directory)
+}
+
+/// The value of `security.capability` (capability.h of Linux, `struct vfs_cap_data`).
+fn capabilities(permitted: u64, inheritable: u64, flags: u32) -> Vec<u8> {
+    let mut value = (CAPABILITIES_REVISION | flags).to_le_bytes().to_vec();
+    for half in [0, 4] {
+        for set in [permitted, inheritable] {
+            value.extend(&set.to_le_bytes()[half..half + 4]);
+        }
+    }
+    value
+}
 
 /// Applies the modes that a package's scripts and its rule state.
 pub(super) fn modes(
@@ -21,12 +80,22 @@ pub(super) fn modes(
     warnings: &mut Vec<String>,
 ) -> Result<()> {
     for fact in &one.facts {
-        let Fact::Mode { path, mode, owner, group } = fact else { continue };
+        let (Fact::Mode { path, .. } | Fact::Capabilities { path, .. }) = fact else { continue };
         let path = aliases.path(path.trim_start_matches('/'));
-        let (owner, group) = (Some(owner.clone()), Some(group.clone()));
-        match tree.0.get_mut(&path) {
-            Some(entry) => set_mode(entry, &Mode { mode: Some(*mode), owner, group }),
-            None => warnings
+        match (tree.0.get_mut(&path), fact) {
+            (Some(entry), Fact::Mode { mode, owner, group, .. }) => {
+                let (owner, group) = (owner.clone(), group.clone());
+                set_mode(entry, &Mode { mode: *mode, owner, group });
+            }
+            (Some(entry), Fact::Capabilities { permitted, inheritable, effective, .. }) => {
+                let flags = if *effective { CAPABILITIES_EFFECTIVE } else { 0 };
+                let value = capabilities(*permitted, *inheritable, flags);
+                entry.xattrs.insert(CAPABILITIES.to_owned(), value);
+            }
+            (Some(_), _) => {}
+            // A file that the script itself or a service makes at its start.
+            (None, Fact::Mode { .. }) if MADE_LATER.iter().any(|at| path.starts_with(at)) => {}
+            (None, _) => warnings
                 .push(format!("`{}` sets the mode of `{path}`, which is not there", one.id.name)),
         }
     }
@@ -75,7 +144,12 @@ pub(super) fn units(
 }
 
 /// Writes the lines of sysusers.d and tmpfiles.d.
-pub(super) fn lines(tree: &mut Tree, rules: &[&Rule], scratch: &Scratch<'_>) -> Result<()> {
+pub(super) fn lines(
+    tree: &mut Tree,
+    imported: &[&Imported],
+    rules: &[&Rule],
+    scratch: &Scratch<'_>,
+) -> Result<()> {
     let all = |of: fn(&Rule) -> &Vec<String>| {
         let mut text = String::new();
         let mut seen = BTreeSet::new();
@@ -89,8 +163,33 @@ pub(super) fn lines(tree: &mut Tree, rules: &[&Rule], scratch: &Scratch<'_>) -> 
     };
     let users = all(|rule| &rule.users);
     file(tree, "usr/lib/sysusers.d/00-hardtack.conf", users.as_bytes(), scratch)?;
+    // Last, since what a package ships says more than what its script runs.
+    let stated = stated_users(&users, imported);
+    file(tree, "usr/lib/sysusers.d/zz-hardtack.conf", stated.as_bytes(), scratch)?;
     let tmpfiles = all(|rule| &rule.tmpfiles);
     file(tree, "usr/lib/tmpfiles.d/10-hardtack.conf", tmpfiles.as_bytes(), scratch)
+}
+
+/// The lines of users and groups that scripts state and no rule does; the first to name one
+/// decides, as it would when packages are installed one after the other.
+fn stated_users(ruled: &str, imported: &[&Imported]) -> String {
+    // Type and name, and of a membership the group as well.
+    let key = |line: &str| {
+        let mut words = line.split_whitespace();
+        let kind = words.next().unwrap_or_default().trim_end_matches('!').to_owned();
+        let names: Vec<&str> = words.take(if kind == "m" { 2 } else { 1 }).collect();
+        format!("{kind} {}", names.join(" "))
+    };
+    let mut named: BTreeSet<String> = ruled.lines().map(key).collect();
+    let mut text = String::new();
+    for fact in imported.iter().flat_map(|one| &one.facts) {
+        let Fact::Users(lines) = fact else { continue };
+        for line in lines.iter().filter(|line| named.insert(key(line))) {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    text
 }
 
 /// Writes `.facts/**`.
@@ -112,8 +211,10 @@ pub(super) fn for_generators(
             Fact::EnableForUsers(units) => enable_for_users.extend(units.clone()),
             Fact::NameService(lines) => services.extend(lines.clone()),
             // Files of these kinds are processed because they are there, caches because they
-            // are needed; modes were set before.
+            // are needed; the rest took effect before.
             Fact::Sysusers(_) | Fact::Tmpfiles(_) | Fact::Refresh(_) | Fact::Mode { .. } => {}
+            Fact::Users(_) | Fact::Directory { .. } | Fact::Copy { .. } | Fact::Divert { .. } => {}
+            Fact::Capabilities { .. } => {}
         }
     }
     alternatives.offers.sort();
