@@ -84,6 +84,18 @@ pub(crate) fn bake(profile: &Profile, build: &Build) -> Result<()> {
     run(command.args(&build.rest)).with_context(|| format!("bake `{}`", profile.name))
 }
 
+/// The scripts that nobody has reviewed, as `result.json` names them.
+pub(crate) fn unreviewed(folder: &Path) -> Result<Vec<String>> {
+    let file = folder.join("result.json");
+    let text = std::fs::read(&file).with_context(|| format!("read `{}`", file.display()))?;
+    let result: Value =
+        serde_json::from_slice(&text).with_context(|| format!("parse `{}`", file.display()))?;
+    let scripts = result.get("unreviewed-scripts").and_then(Value::as_array);
+    let scripts =
+        scripts.with_context(|| format!("find `unreviewed-scripts` in `{}`", file.display()))?;
+    Ok(scripts.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+}
+
 /// What `result.json` says of an image, as far as booting it needs; of a disk that came without one
 /// nothing is known.
 #[derive(Debug)]

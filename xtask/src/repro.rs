@@ -39,7 +39,9 @@ pub(crate) fn repro(options: &Options) -> Result<()> {
     doctor::ready(Need::Test, Consent::from_flag(options.yes))?;
     compile()?;
     let profile = Profile::find(&options.profile)?;
-    bake(&profile, &Build::plain(&options.profile, options.mirror.clone()))?;
+    let mut build = Build::plain(&options.profile, options.mirror.clone());
+    build.rest = ["--unreviewed-scripts", "warn"].map(str::to_owned).into();
+    bake(&profile, &build)?;
     show(&profile)
 }
 
@@ -156,7 +158,7 @@ impl Place {
         for name in ["store", "keys", "locks", "output"] {
             words.extend([format!("--{name}"), at(name)]);
         }
-        words.push("--locked".to_owned());
+        words.extend(["--locked", "--unreviewed-scripts", "warn"].map(str::to_owned));
         let mut command = self.command(&words, root)?;
         command.current_dir(if self.humble { &self.folder } else { Path::new("/") });
         let said = read(&mut command).with_context(|| format!("bake: {}", self.about(root)))?;
