@@ -274,3 +274,50 @@ fn facts_reach_generators_and_the_profile_decides_first() {
     );
     assert!(merged.warnings.iter().any(|w| w.contains("`gone`")), "{:?}", merged.warnings);
 }
+
+#[test]
+fn what_scripts_plainly_say_is_done_and_rules_win() {
+    let store = store("plain");
+    let mut a = package(&store, "a", &[("usr/bin/ping", "=p"), ("usr/share/a.conf", "=c")]);
+    let directory = |path: &str| Fact::Directory {
+        path: path.to_owned(),
+        mode: 0o2750,
+        owner: "_a".to_owned(),
+        group: "adm".to_owned(),
+    };
+    a.facts = vec![
+        Fact::Users(vec!["u _a - - /var/a".to_owned(), "g ours -".to_owned()]),
+        directory("/var/log/a"),
+        directory("/run/a"),
+        directory("/usr/bin/ping/below"),
+        Fact::Copy { from: "/usr/share/a.conf".to_owned(), to: "/etc/a.conf".to_owned() },
+        Fact::Copy { from: "/usr/share/gone".to_owned(), to: "/etc/gone".to_owned() },
+        Fact::Divert { path: "/usr/bin/b".to_owned(), to: "/usr/bin/b.real".to_owned() },
+        Fact::Capabilities {
+            path: "/usr/bin/ping".to_owned(),
+            permitted: 1 << 13,
+            inheritable: 0,
+            effective: true,
+        },
+    ];
+    let b = package(&store, "b", &[("usr/bin/b", "=b")]);
+    let rule = r#"{"users": ["g ours 900 -"]}"#;
+    let (tree, merged) = merge(&store, &of(&[&a, &b], rules(&[("a", rule)]))).unwrap();
+    assert_eq!(merged.warnings, Vec::<String>::new());
+    let log = tree.get("var/log/a").unwrap();
+    let owners = [&log.owner, &log.group].map(Clone::clone);
+    assert_eq!((log.mode, owners), (0o2750, ["_a", "adm"].map(|name| Owner::Name(name.into()))));
+    assert_eq!(
+        tree.get("etc/a.conf").unwrap().blob(),
+        tree.get("usr/share/a.conf").unwrap().blob()
+    );
+    for path in ["run/a", "usr/bin/ping/below", "etc/gone", "usr/bin/b"] {
+        assert!(tree.get(path).is_none(), "{path}");
+    }
+    assert!(tree.get("usr/bin/b.real").is_some());
+    // What `setcap cap_net_raw=ep` writes.
+    let value = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0].to_vec();
+    assert_eq!(tree.get("usr/bin/ping").unwrap().xattrs["security.capability"], value);
+    let stated = tree.get("usr/lib/sysusers.d/zz-hardtack.conf").unwrap().blob().unwrap();
+    assert_eq!(store.read(&stated).unwrap(), b"u _a - - /var/a\n");
+}
