@@ -7,11 +7,12 @@ use lock::{Lock, Locked};
 use pool::Pool;
 use profile::{Profile, UnitState};
 use rootfs::{
-    IMPORT, Import, Imported, LINT, Linted, MERGE, Merge, Merged, Overlay, Patterns, Point, Policy,
-    Purpose, Rule, SELECT, Select,
+    IMPORT, Import, Imported, MERGE, Merge, Merged, Overlay, Patterns, Point, Purpose, Rule, SELECT,
+    Select,
 };
 use store::{Blob, Entry, Store, Tree, TreeId};
 
+use crate::lint;
 use crate::plan::{Later, Plan};
 
 /// The role of packages that the host is made of.
@@ -38,6 +39,8 @@ pub struct Host {
     pub inventory: rootfs::Inventory,
     /// What MERGE says beside the tree.
     pub merged: Merged,
+    /// What lints say of the profile's own words.
+    pub warnings: Vec<String>,
 }
 
 /// The initial RAM disk.
@@ -91,6 +94,7 @@ pub fn host(plan: &Plan, packages: &Packages, later: &[Later], store: &Store) ->
     let mut tree = store.tree(&merged.tree)?;
     let (kernel, uname) = take_kernel(&mut tree, store)?;
     tree.remove_all("boot");
+    let shipped = rootfs::outside(&tree);
     let tree = rootfs::generate(tree, Purpose::Host, Point::Image, store)?.with_parents("image");
 
     let mut usr = Tree::default();
@@ -104,7 +108,7 @@ pub fn host(plan: &Plan, packages: &Packages, later: &[Later], store: &Store) ->
             ),
         }
     }
-    lint(plan, &tree, &merged, store)?;
+    let warnings = lint::tree(plan, &tree, &shipped, &merged, store)?;
     let os_release = tree.get("usr/lib/os-release").and_then(Entry::blob);
     let os_release = store.read(&os_release.context("find usr/lib/os-release in the tree")?)?;
     let ids = imported.iter().map(|imported| &imported.id);
@@ -116,22 +120,8 @@ pub fn host(plan: &Plan, packages: &Packages, later: &[Later], store: &Store) ->
         inventory: rootfs::inventory(&tree, ids),
         tree,
         merged,
+        warnings,
     })
-}
-
-/// Refuses a tree in which a lint finds anything.
-fn lint(plan: &Plan, tree: &Tree, merged: &Merged, store: &Store) -> Result<()> {
-    let mut policy = Policy::of(&plan.rules, merged, plan.host.setid.clone());
-    policy.optional.extend(plan.host.without.clone());
-    let findings = store.realize(&LINT, &Linted { tree: store.put_tree(tree)?, policy })?;
-    if findings.is_empty() {
-        return Ok(());
-    }
-    let lines: Vec<String> = findings
-        .iter()
-        .map(|f| format!("{}: {} ({}): {}", f.lint, f.path, f.origin, f.problem))
-        .collect();
-    bail!("lints found {} faults:\n{}", findings.len(), lines.join("\n"))
 }
 
 /// What the distribution's own installer would leave behind: the host's packages, rules and

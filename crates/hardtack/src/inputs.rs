@@ -16,7 +16,7 @@ use crate::args::{self, Origin};
 use crate::assemble::{HOST, INITRD};
 use crate::fault::{Fault, Or as _};
 use crate::plan::{self, Plan};
-use crate::{progress, say};
+use crate::{lint, progress, say};
 
 /// A file of profiles, rules or locks is not larger than this, in bytes.
 const TEXT_MAX: u64 = 16 << 20;
@@ -55,6 +55,14 @@ pub(crate) fn wishes(profile: &Path, rules: Option<&Path>) -> Result<Wishes> {
         bail!("profile `{}` names no `initrd`, and an image needs one", profile.display());
     };
     let initrd = profile::load(initrd, &text)?;
+    lint::check(profile, &host.lints)?;
+    if !initrd.lints.is_empty() {
+        bail!(
+            "profile `{}`: an initrd is not linted, so it has no `lints` to waive: SELECT checks \
+             what it needs",
+            host.initrd.as_deref().unwrap_or(profile).display()
+        );
+    }
     let rules = match rules {
         Some(rules) => rules.to_owned(),
         None => profile.parent().unwrap_or(Path::new("")).join("rules"),

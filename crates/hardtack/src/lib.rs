@@ -7,6 +7,7 @@ mod hand_over;
 mod inputs;
 mod keep;
 mod keys;
+pub mod lint;
 mod output;
 pub mod pipeline;
 pub mod plan;

@@ -11,7 +11,7 @@ use verity::PROTECT;
 
 use crate::fault::{Fault, Or as _};
 use crate::plan::{self, Plan};
-use crate::{assemble, scripts, seal};
+use crate::{assemble, lint, scripts, seal};
 
 /// An image whose every byte is decided and in the store.
 pub struct Built {
@@ -43,7 +43,7 @@ pub fn build(plan: &Plan, signer: &dyn sign::Signer, store: &Store, pool: &Pool)
     let unreviewed = scripts::unreviewed(plan, &packages).fault(Fault::Build)?;
     let stale = scripts::stale(plan, &packages);
     let later = plan::later_rooms(plan, signer).fault(Fault::Sign)?;
-    let host = assemble::host(plan, &packages, &later, store).fault(Fault::Build)?;
+    let mut host = assemble::host(plan, &packages, &later, store).fault(Fault::Build)?;
     let image = store.realize(&FREEZE, &plan.freeze(host.usr)).fault(Fault::Build)?;
     let protected = store.realize(&PROTECT, &plan.protect(image.data)).fault(Fault::Build)?;
 
@@ -52,6 +52,9 @@ pub fn build(plan: &Plan, signer: &dyn sign::Signer, store: &Store, pool: &Pool)
     let command_line = plan.command_line(protected.root);
     let link = plan.link(&host, initrd.image, &boot, &command_line);
     let uki = store.realize(&boot::LINK, &link).fault(Fault::Build)?;
+
+    let sizes = lint::Sizes { usr: image.data, hash_tree: protected.hash_tree, uki: uki.image };
+    host.warnings.extend(lint::slots(plan, &sizes).fault(Fault::Build)?);
 
     let unsigned = seal::Unsigned { uki: uki.image, loader: boot.loader, root: protected.root };
     let sealed = seal::seal(&unsigned, plan.sizes().signature, signer, store).fault(Fault::Sign)?;
@@ -74,9 +77,10 @@ pub fn build(plan: &Plan, signer: &dyn sign::Signer, store: &Store, pool: &Pool)
 }
 
 impl Built {
-    /// What MERGE warns of, in the host and the initrd, once.
+    /// What MERGE and the lints warn of, in the host and the initrd, once.
     pub fn warnings(&self) -> BTreeSet<&str> {
-        let merged = [&self.host.merged, &self.initrd.merged];
-        merged.into_iter().flat_map(|merged| &merged.warnings).map(String::as_str).collect()
+        let Self { host, initrd, .. } = self;
+        let all = [&host.merged.warnings, &initrd.merged.warnings, &host.warnings];
+        all.into_iter().flatten().map(String::as_str).collect()
     }
 }

@@ -119,6 +119,7 @@ fn host(store: &Store) -> Host {
             masked: Default::default(),
             unmet: Default::default(),
         },
+        warnings: vec![],
     }
 }
 

@@ -35,6 +35,7 @@ pub(crate) struct Draft {
     pub(crate) keep: Change<Vec<String>>,
     pub(crate) modules: Change<Vec<String>>,
     pub(crate) without: BTreeMap<String, String>,
+    pub(crate) lints: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 /// See [`crate::Archive`].

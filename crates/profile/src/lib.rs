@@ -23,6 +23,7 @@ pub use overlay::{Overlay, overlays};
 pub use resolve::{load, parse};
 pub use source::text;
 pub use yaml::yaml;
+pub use yaml::{advice, yaml};
 
 /// A profile, folded over its ancestors and checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +70,8 @@ pub struct Profile {
     pub modules: Vec<String>,
     /// Features of programs (`.note.dlopen`) whose libraries are left out, each with the reason.
     pub without: BTreeMap<String, String>,
+    /// Findings of lints that are accepted: lint, then path pattern, to the reason.
+    pub lints: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 /// An instruction set, as the Discoverable Partitions Specification spells it.

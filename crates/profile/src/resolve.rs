@@ -126,6 +126,7 @@ fn empty(path: &Path) -> Result<Profile> {
         keep: Vec::new(),
         modules: Vec::new(),
         without: BTreeMap::new(),
+        lints: BTreeMap::new(),
     })
 }
 
@@ -172,7 +173,12 @@ fn fold(profile: &mut Profile, path: &Path, draft: Draft) -> Result<()> {
     }
     fold_reasons(&mut profile.setid, draft.setid).context("key `setid`")?;
     fold_reasons(&mut profile.drop, draft.drop).context("key `drop`")?;
-    fold_reasons(&mut profile.without, draft.without).context("key `without`")
+    fold_reasons(&mut profile.without, draft.without).context("key `without`")?;
+    for (lint, waivers) in draft.lints {
+        let known = profile.lints.entry(lint.clone()).or_default();
+        fold_reasons(known, waivers).with_context(|| format!("key `lints`: lint `{lint}`"))?;
+    }
+    Ok(())
 }
 
 /// What can be judged only when all is said.

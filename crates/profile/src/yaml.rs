@@ -87,8 +87,8 @@ fn located(file: &str, text: &str, place: Option<(u64, u64)>, message: &str) -> 
     format!("{file}:{line}:{column}: {message}\n {line} | {source}\n {margin} | {indent}^")
 }
 
-/// Which name was meant, or which ones there are.
-fn advice(wrong: &str, known: &[&str]) -> String {
+/// Which name was meant, or which ones there are: what an error says behind `wrong`.
+pub fn advice(wrong: &str, known: &[&str]) -> String {
     match store::nearest(wrong, known.iter().copied()) {
         Some(name) => format!("; did you mean `{name}`?"),
         None if known.is_empty() => "; none is known here".to_owned(),

@@ -75,6 +75,9 @@ fn contradictions_are_errors() {
         "layout: {usr: 1 GB}",
         "drop: {/usr/x: because}",
         "setid: {usr/bin/x: ' '}",
+        "lints: {set-id: {usr/bin/x: ' '}}",
+        "lints: {set-id: {/usr/bin/x: because}}",
+        "lints: {set-id: because}",
         "scripts: {a: deadbeef because}",
         "arch: sparc",
     ] {

@@ -24,20 +24,22 @@ mod alternatives;
 mod certificates;
 mod dynamic_linker;
 mod factory_etc;
-mod files;
+pub(crate) mod files;
 mod hwdb;
 #[cfg(test)]
 mod judges;
 mod modules;
 mod nsswitch;
 mod os_release;
-mod owners;
+pub(crate) mod owners;
 mod pam;
 mod presets;
 #[cfg(test)]
 mod testing;
 mod tmpfiles_var;
 mod users;
+
+pub(crate) use tmpfiles_var::{MADE_AT_BOOT, is_legacy};
 
 pub(crate) const ALL: &[Generator] = &[
     alternatives::ROW,

@@ -9,6 +9,8 @@ mod generate;
 mod generators;
 mod import;
 mod inventory;
+mod lines;
+mod link;
 mod lints;
 mod merge;
 mod module_file;
@@ -16,6 +18,7 @@ mod pattern;
 mod rules;
 mod scripts;
 mod select;
+mod tmpfiles;
 
 pub use generate::{
     Change, GENERATE, GENERATORS, Generate, Generated, Generator, Point, Purpose, generate,
@@ -26,6 +29,8 @@ pub use import::{IMPORT, Import, Imported};
 pub use inventory::{Inventory, Item, inventory};
 pub use lints::{Finding, LINT, LINTS, Lint, Linted, Lookup, Policy};
 pub use merge::{MERGE, Merge, Merged, Overlay};
+pub use lints::{Finding, LINT, LINTS, Lint, Linted, Lookup, Policy, Verdict, Waivers, outside};
+pub use merge::{MERGE, Merge, Merged, Overlay, Unreviewed};
 pub use pattern::Patterns;
 pub use rules::{Distribution, Mode, Reviewed, Rule, Rules, Units};
 pub use scripts::{Likeness, Similar, Stale, Unreviewed, similar, stale, unreviewed};

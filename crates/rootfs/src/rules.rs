@@ -5,12 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use package::Moment;
 use serde::{Deserialize, Serialize};
 use store::Digest;
 
-use crate::{Patterns, pattern};
+use crate::{LINTS, Patterns, Waivers, pattern};
 
 /// What one file of rules says. Paths have no leading `/` and are those of the merged tree
 /// (`usr/bin/x`, never `bin/x`).
@@ -47,6 +47,8 @@ pub struct Rule {
     pub units: Units,
     /// Programs and libraries that may lack a library: path to reason.
     pub unmet: BTreeMap<String, String>,
+    /// Findings of lints that are accepted: lint, then path pattern, to reason.
+    pub lints: Waivers,
 }
 
 /// Mode and owner of a path.
@@ -110,6 +112,8 @@ pub struct Distribution {
     pub tmpfiles: Vec<String>,
     /// Libraries that programs load by name when they want them: name to why no image needs it.
     pub optional: BTreeMap<String, String>,
+    /// Findings of lints that are accepted: lint, then path pattern, to reason.
+    pub lints: Waivers,
 }
 
 /// All rules of a distribution.
@@ -153,7 +157,7 @@ impl Rules {
     /// Refuses what no rule may say.
     ///
     /// # Errors
-    /// A file name with two stars, a mask or a review without a reason.
+    /// A file name with two stars, a mask, a review or a waiver without a reason, an unknown lint.
     pub fn check(&self) -> Result<()> {
         for (stem, rule) in &self.packages {
             if stem.matches('*').count() > 1 {
@@ -165,9 +169,24 @@ impl Rules {
             if let Some((unit, _)) = rule.units.mask.iter().find(|(_, why)| why.trim().is_empty()) {
                 bail!("rule `{stem}` masks `{unit}` without a reason");
             }
+            check_waivers(&rule.lints).with_context(|| format!("read rule `{stem}`"))?;
         }
+        check_waivers(&self.distribution.lints).context("read the rules of the distribution")?;
         Ok(())
     }
+}
+
+fn check_waivers(waivers: &Waivers) -> Result<()> {
+    for (lint, row) in waivers {
+        if !LINTS.iter().any(|known| known.name == lint) {
+            let names: Vec<&str> = LINTS.iter().map(|lint| lint.name).collect();
+            bail!("no lint is called `{lint}`; there are {}", names.join(", "));
+        }
+        if let Some((pattern, _)) = row.iter().find(|(_, why)| why.trim().is_empty()) {
+            bail!("lint `{lint}` is waived for `{pattern}` without a reason");
+        }
+    }
+    Ok(())
 }
 
 /// Octal text: YAML reads the bare number `0640` as 640.

@@ -173,13 +173,15 @@ fn lint(store: &Store) -> Linted {
         ("usr/share/x.pem", "-----BEGIN EC PRIVATE KEY-----\n"),
         ("usr/share/factory/etc/machine-id", "0123\n"),
     ];
+    let shipped = tree(store, "sample", &[("opt/x", "no update reaches it")]);
+    let shipped = store.put_tree(&shipped).unwrap();
     let mut tree = tree(store, "sample", &files);
     let suid = Entry::file(store.put(b"suid").unwrap(), 0o4755, "sample");
     tree.insert("usr/bin/allowed", suid.clone()).unwrap();
     tree.insert("usr/bin/suid", suid).unwrap();
     let mut policy = Policy { forbid: Patterns::of(&["usr/bin/manager"]), ..Policy::default() };
     policy.setid.insert("usr/bin/allowed".to_owned(), "a reason".to_owned());
-    Linted { tree: store.put_tree(&tree.with_parents("sample")).unwrap(), policy }
+    Linted { tree: store.put_tree(&tree.with_parents("sample")).unwrap(), shipped, policy }
 }
 
 /// Hard links, a symbolic link, owners, an empty file, a content of several blocks and, where a

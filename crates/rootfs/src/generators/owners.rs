@@ -54,7 +54,7 @@ fn run(tree: &Tree, scratch: &Scratch<'_>) -> Result<Change> {
 }
 
 /// Name to number; `root` is 0 even in a tree without the files.
-fn ids(tree: &Tree, scratch: &Scratch<'_>, file: &str) -> Result<BTreeMap<String, u32>> {
+pub(crate) fn ids(tree: &Tree, scratch: &Scratch<'_>, file: &str) -> Result<BTreeMap<String, u32>> {
     let mut ids = BTreeMap::from([("root".to_owned(), 0)]);
     for place in PLACES {
         let path = format!("{place}/{file}");

@@ -15,7 +15,7 @@ const FACTORY: &str = "usr/share/factory";
 const ORIGIN: &str = "generator:tmpfiles-var";
 
 /// Top-level directories whose content is made at boot.
-const MADE_AT_BOOT: [&str; 7] = ["home", "media", "mnt", "opt", "root", "srv", "var"];
+pub(crate) const MADE_AT_BOOT: [&str; 7] = ["home", "media", "mnt", "opt", "root", "srv", "var"];
 
 /// Links that systemd's own `legacy.conf` makes; a directory line would clash with them.
 const LEGACY: [&str; 2] = ["var/lock", "var/run"];
@@ -58,10 +58,7 @@ fn run(tree: &Tree, scratch: &Scratch<'_>) -> Result<Change> {
     let mut lines = String::new();
     for top in MADE_AT_BOOT {
         for (path, entry) in tree.below(top) {
-            // `/var` itself is the mount point or directory that PID 1 makes.
-            if LEGACY.iter().any(|old| path == *old || path.starts_with(&format!("{old}/")))
-                || path == "var"
-            {
+            if is_legacy(path) {
                 continue;
             }
             if !entry.xattrs.is_empty() {
@@ -84,6 +81,14 @@ fn run(tree: &Tree, scratch: &Scratch<'_>) -> Result<Change> {
         put(&mut change, scratch, LINES, lines.as_bytes(), ORIGIN)?;
     }
     Ok(change)
+}
+
+/// Whether the host makes the path without a line of ours: `/var` itself is the mount point or
+/// directory that PID 1 makes, and links of old are systemd's own.
+pub(crate) fn is_legacy(path: &str) -> bool {
+    let below =
+        |old: &&str| path.strip_prefix(*old).is_some_and(|r| r.is_empty() || r.starts_with('/'));
+    path == "var" || LEGACY.iter().any(below)
 }
 
 /// Paths (without leading `/`) that a line of the tree's own tmpfiles.d makes.

@@ -1,46 +1,33 @@
-//! Programs find the libraries that they need, without a cache of the dynamic linker.
+//! Programs find the libraries that they need, without a cache of the dynamic linker and through
+//! every link, such as an alternative's.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Context, Result};
-use store::{Blob, Entry, Node, Tree};
+use anyhow::Result;
+use store::{Node, Tree};
 
-use super::{FACTORY, Finding, Lookup, finding};
-use crate::select::elf::{Needs, is_elf};
+use super::{Finding, Lint, Lookup, finding, paths};
+use crate::select::elf::Needs;
 
-pub(super) fn run(tree: &Tree, lookup: &Lookup<'_, '_>) -> Result<Vec<Finding>> {
-    let files = tree.0.iter().filter_map(|(path, entry)| Some((path, entry, entry.blob()?)));
-    let files: Vec<(&String, &Entry, Blob)> = files
-        // Modules of the kernel need no library, and debug or boot programs are for firmware.
-        .filter(|(path, ..)| !path.starts_with("usr/lib/modules/") && !path.starts_with(FACTORY))
-        .collect();
-    let found = store::parallel(&files, |(path, entry, blob)| {
-        if !is_elf(&lookup.head(blob, 4)?[..])? {
-            return Ok(Vec::new());
+pub(super) const ROW: Lint = Lint {
+    name: "library",
+    about: "a program or library that will not find one that it needs, or its loader",
+    way_out: "add the package of what is missing, or leave the feature out under `without`",
+    run,
+};
+
+fn run(tree: &Tree, lookup: &Lookup<'_, '_>) -> Result<Vec<Finding>> {
+    let mut found = Vec::new();
+    for (path, entry) in paths(tree) {
+        let needs = entry.blob().and_then(|blob| lookup.contents.needs(&blob));
+        for problem in needs.iter().flat_map(|needs| problems(tree, lookup, path, needs)) {
+            found.push(finding(path, entry, problem));
         }
-        let bytes = lookup.read(blob)?;
-        // Bytes for another machine (firmware, BPF) carry no needs that this host could meet.
-        if !is_host_program(&bytes) {
-            return Ok(Vec::new());
-        }
-        let needs = Needs::read(&bytes).with_context(|| format!("read `{path}`"))?;
-        Ok(problems(tree, lookup, path, &needs)
-            .into_iter()
-            .map(|problem| finding("library", path, entry, problem))
-            .collect())
-    })?;
-    Ok(found.into_iter().flatten().collect())
+    }
+    Ok(found)
 }
 
-/// 64-bit, executable or shared, for a machine that images are made for.
-fn is_host_program(bytes: &[u8]) -> bool {
-    let half = |at: usize| bytes.get(at..at + 2).map(|b| u16::from_le_bytes([b[0], b[1]]));
-    bytes.get(4) == Some(&2)
-        && matches!(half(16), Some(2 | 3))
-        && matches!(half(18), Some(62 | 183))
-}
-
-fn problems(tree: &Tree, lookup: &Lookup<'_, '_>, path: &str, needs: &Needs) -> Vec<String> {
+fn problems(tree: &Tree, lookup: &Lookup, path: &str, needs: &Needs) -> Vec<String> {
     let policy = lookup.policy;
     let mut problems = Vec::new();
     if let Some(interpreter) = &needs.interpreter {
@@ -72,10 +59,42 @@ fn problems(tree: &Tree, lookup: &Lookup<'_, '_>, path: &str, needs: &Needs) -> 
             continue;
         }
         let lacking: Vec<&str> = lacking.into_iter().map(String::as_str).collect();
-        problems.push(format!(
-            "loads `{}` for the feature `{feature}`: add it, or leave the feature out by name",
-            lacking.join("` or `")
-        ));
+        problems.push(format!("loads `{}` for the feature `{feature}`", lacking.join("` or `")));
     }
     problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Sample;
+    use crate::select::elf::tests::Sample as Program;
+
+    #[test]
+    fn a_program_finds_its_libraries_without_a_cache() {
+        let mut sample = Sample::new("library");
+        // This test's own program: its needs are known to be there on the machine.
+        let program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        sample.bytes("usr/bin/program", &program, 0o755);
+        sample.says("library", "usr/bin/program", "needs `libc.so.6`");
+        sample.says("library", "usr/bin/program", "is started by");
+        sample.policy.unmet.insert("usr/bin/program".to_owned(), "test".to_owned());
+        let left = sample.findings();
+        assert!(left.iter().all(|finding| finding.problem.contains("is started by")), "{left:?}");
+    }
+
+    #[test]
+    fn a_library_that_is_an_alternative_is_found_through_its_links() {
+        let program =
+            Program { interpreter: None, needed: &["libblas.so.3"], runpath: None, notes: &[] };
+        let mut sample = Sample::new("library-alternative");
+        sample.bytes("usr/bin/solve", &program.bytes(), 0o755);
+        sample.says("library", "usr/bin/solve", "libblas.so.3");
+        let library = "usr/lib/x86_64-linux-gnu/libblas.so.3";
+        sample.link(library, "/etc/alternatives/libblas.so.3");
+        sample.link("etc/alternatives/libblas.so.3", "/usr/lib/blas/libblas.so.3");
+        sample.says("library", "usr/bin/solve", "libblas.so.3");
+        let program = Program { needed: &[], ..program };
+        sample.bytes("usr/lib/blas/libblas.so.3", &program.bytes(), 0o644);
+        assert_eq!(sample.findings(), []);
+    }
 }

@@ -1,122 +1,110 @@
-//! Enabled units can run, and masked ones say why they are.
+//! Enabled units are there and can start, and masked ones say why they are.
 
 use std::collections::BTreeSet;
 
 use anyhow::Result;
-use store::{Node, Tree};
+use store::{Entry, Node, Tree};
 
-use super::{Finding, Lookup, finding};
+use super::{Finding, Lint, Lookup, finding, unit_file};
 
-/// Where units are enabled and masked, and where they come from.
-const MANAGERS: &[(&str, &[&str])] = &[
-    ("etc/systemd/system", &["etc/systemd/system", "usr/lib/systemd/system"]),
-    ("etc/systemd/user", &["etc/systemd/user", "usr/lib/systemd/user"]),
-];
+pub(super) const ROW: Lint = Lint {
+    name: "unit",
+    about: "an enabled unit that is missing or never starts, a mask without a reason",
+    way_out: "say under `units` what becomes of it: `enable`, `disable`, or `mask` with a reason",
+    run,
+};
 
-pub(super) fn run(tree: &Tree, lookup: &Lookup<'_, '_>) -> Result<Vec<Finding>> {
-    let mut found = Vec::new();
-    for (enabled_in, places) in MANAGERS {
+fn run(tree: &Tree, lookup: &Lookup<'_, '_>) -> Result<Vec<Finding>> {
+    let enabled = lookup.policy.units.iter().filter(|(_, enabled)| **enabled);
+    let missing = enabled.filter(|(unit, _)| !unit_file::known(tree, unit));
+    let profile = Entry::directory("profile");
+    let mut found: Vec<Finding> = missing
+        .map(|(unit, _)| (format!("{}/{unit}", unit_file::MANAGERS[0][1]), &profile))
+        .map(|(path, entry)| finding(&path, entry, "is to be enabled, and there is no such unit"))
+        .collect();
+    for places in &unit_file::MANAGERS {
         let mut checked = BTreeSet::new();
-        for (path, entry) in tree.below(enabled_in) {
+        for (path, entry) in tree.below(places[0]) {
             let Node::Symlink(target) = &entry.node else { continue };
             let name = path.rsplit('/').next().unwrap_or(path);
             if target == "/dev/null" {
                 if !lookup.policy.masked.contains_key(name) {
-                    let problem = "is masked, and nobody says why".to_owned();
-                    found.push(finding("unit", path, entry, problem));
+                    found.push(finding(path, entry, "is masked, and nobody says why"));
                 }
                 continue;
             }
-            if !checked.insert(name.to_owned()) || masked(tree, enabled_in, name) {
+            if !checked.insert(name.to_owned()) || unit_file::masked(tree, places, name) {
                 continue;
             }
-            let problems = match unit_file(tree, places, name) {
-                Some(file) => problems(tree, lookup, places, name, &file)?,
-                None => vec!["is enabled, and there is no such unit".to_owned()],
+            let problem = match unit_file::file(tree, places, name) {
+                Some(file) => waits_for_ever(tree, lookup, places, name, &file),
+                None => Some("is enabled, and there is no such unit"),
             };
-            found.extend(problems.into_iter().map(|p| finding("unit", path, entry, p)));
+            found.extend(problem.map(|problem| finding(path, entry, problem)));
         }
     }
     Ok(found)
 }
 
-fn masked(tree: &Tree, enabled_in: &str, name: &str) -> bool {
-    let entry = tree.get(&format!("{enabled_in}/{name}"));
-    entry.is_some_and(|entry| entry.node == Node::Symlink("/dev/null".to_owned()))
-}
-
-/// The file of a unit, or of the template that it is an instance of.
-fn unit_file(tree: &Tree, places: &[&str], name: &str) -> Option<String> {
-    let template = template(name);
-    let names = [Some(name.to_owned()), template];
-    let paths = names
-        .iter()
-        .flatten()
-        .flat_map(|name| places.iter().map(move |place| format!("{place}/{name}")));
-    paths.into_iter().find_map(|path| tree.resolve(&path))
-}
-
-fn template(name: &str) -> Option<String> {
-    let (stem, rest) = name.split_once('@')?;
-    let (_, kind) = rest.rsplit_once('.')?;
-    Some(format!("{stem}@.{kind}"))
-}
-
-fn problems(
+fn waits_for_ever(
     tree: &Tree,
     lookup: &Lookup<'_, '_>,
     places: &[&str],
     name: &str,
     file: &str,
-) -> Result<Vec<String>> {
-    let mut lines = settings(&lookup.text(tree, file)?.unwrap_or_default());
-    for name in [Some(name.to_owned()), template(name)].iter().flatten() {
-        for place in places.iter().rev() {
-            let dropins = format!("{place}/{name}.d");
-            for (path, _) in tree.below(&dropins).filter(|(path, _)| path.ends_with(".conf")) {
-                lines.extend(settings(&lookup.text(tree, path)?.unwrap_or_default()));
-            }
+) -> Option<&'static str> {
+    let mut first_boot = false;
+    for setting in unit_file::settings(tree, lookup, places, name, file) {
+        if setting.key == "ConditionFirstBoot" {
+            // An empty value takes back what was said before.
+            first_boot = matches!(setting.value.as_str(), "yes" | "true" | "1" | "on");
         }
     }
-    let mut commands: Vec<String> = Vec::new();
-    let mut conditions: Vec<String> = Vec::new();
-    for (key, value) in lines {
-        let list = match key.as_str() {
-            "ConditionFirstBoot" => &mut conditions,
-            "ExecStart" | "ExecStartPre" | "ExecStartPost" => &mut commands,
-            _ => continue,
-        };
-        // An empty value takes back what was said before.
-        if value.is_empty() { list.clear() } else { list.push(value) }
-    }
-    let mut problems = Vec::new();
-    if conditions.iter().any(|value| matches!(value.as_str(), "yes" | "true" | "1" | "on")) {
-        problems.push("waits for a first boot that never comes: machine-id ships empty".to_owned());
-    }
-    for command in commands {
-        let program = command.split_whitespace().next().unwrap_or_default();
-        let (prefix, program) =
-            program.split_at(program.find(|c| !"-@:+!|".contains(c)).unwrap_or(program.len()));
-        if prefix.contains('-') || program.contains(['%', '$']) || there(tree, program) {
-            continue;
+    first_boot.then_some("waits for a first boot that never comes (machine-id ships empty)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Sample;
+
+    #[test]
+    fn an_enabled_unit_is_there_and_waits_for_nothing_that_never_comes() {
+        let wants = "etc/systemd/system/multi-user.target.wants";
+        let unit = |name: &str| format!("usr/lib/systemd/system/{name}");
+        let mut sample = Sample::new("unit");
+        sample.file(&unit("good.service"), "[Unit]\nConditionFirstBoot=no\n", 0o644);
+        sample.file(&unit("getty@.service"), "[Service]\n", 0o644);
+        sample.file(&unit("first.service"), "[Unit]\nConditionFirstBoot=yes\n", 0o644);
+        sample.file(&unit("first.service.d/x.conf"), "[Unit]\nConditionFirstBoot=\n", 0o644);
+        for (name, target) in [
+            ("good.service", "good.service"),
+            ("first.service", "first.service"),
+            ("getty@tty1.service", "getty@.service"),
+        ] {
+            sample.link(&format!("{wants}/{name}"), &format!("/{}", unit(target)));
         }
-        problems.push(format!("runs `{program}`, which is not there"));
+        assert_eq!(sample.findings(), []);
+        sample.tree.remove_all(&unit("first.service.d"));
+        sample.link(&format!("{wants}/missing.service"), &format!("/{}", unit("missing.service")));
+        sample.says("unit", &format!("{wants}/first.service"), "first boot");
+        sample.says("unit", &format!("{wants}/missing.service"), "no such unit");
     }
-    Ok(problems)
-}
 
-fn there(tree: &Tree, program: &str) -> bool {
-    if program.starts_with('/') {
-        return tree.resolve(program).is_some();
+    #[test]
+    fn a_unit_that_the_profile_enables_is_there() {
+        let mut sample = Sample::new("unit-profile");
+        sample.policy.units.insert("a@x.service".to_owned(), true);
+        sample.says("unit", "usr/lib/systemd/system/a@x.service", "no such unit");
+        sample.file("usr/lib/systemd/system/a@.service", "[Service]\n", 0o644);
+        assert_eq!(sample.findings(), []);
     }
-    let places = ["usr/local/bin", "usr/bin", "usr/local/sbin", "usr/sbin"];
-    places.iter().any(|place| tree.resolve(&format!("{place}/{program}")).is_some())
-}
 
-/// Keys and values of a unit file, continued lines joined.
-fn settings(text: &str) -> Vec<(String, String)> {
-    let text = text.replace("\\\n", " ");
-    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';', '[']));
-    let pairs = lines.filter_map(|line| line.split_once('='));
-    pairs.map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned())).collect()
+    #[test]
+    fn a_mask_needs_a_reason() {
+        let mut sample = Sample::new("mask");
+        sample.link("etc/systemd/system/a.service", "/dev/null");
+        sample.says("unit", "etc/systemd/system/a.service", "nobody says why");
+        sample.policy.masked.insert("a.service".to_owned(), "not here".to_owned());
+        assert_eq!(sample.findings(), []);
+    }
 }

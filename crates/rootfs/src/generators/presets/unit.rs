@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::lines::joined;
+
 const KINDS: [&str; 11] = [
     "automount",
     "device",
@@ -144,27 +146,6 @@ impl Install {
             list.extend(value.split_whitespace().map(|word| word.trim_matches('"').to_owned()));
         }
     }
-}
-
-/// Lines without comments; one that ends with a backslash goes on in the next.
-fn joined(text: &str) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    let mut open = false;
-    for line in text.lines() {
-        if line.trim_start().starts_with(['#', ';']) {
-            continue;
-        }
-        let (line, more) = match line.strip_suffix('\\') {
-            Some(line) => (line, true),
-            None => (line, false),
-        };
-        match lines.last_mut().filter(|_| open) {
-            Some(last) => last.extend([" ", line]),
-            None => lines.push(line.to_owned()),
-        }
-        open = more;
-    }
-    lines
 }
 
 #[cfg(test)]

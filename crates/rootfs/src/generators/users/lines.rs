@@ -5,6 +5,8 @@ use std::ops::RangeInclusive;
 
 use anyhow::{Context, Result, bail};
 
+use crate::lines::words;
+
 /// The highest id that is a user's: the next two have meanings of their own (user-group ids are
 /// 32 bits, and 65535 and 4294967295 stand for "none").
 const HIGHEST: u32 = u32::MAX - 1;
@@ -218,41 +220,9 @@ fn valid(name: &str) -> Result<String> {
     Ok(name.to_owned())
 }
 
-/// Words between blanks; quotes keep blanks, a backslash the next character.
-fn words(line: &str) -> Result<Vec<String>> {
-    let mut words = Vec::new();
-    let mut chars = line.chars().peekable();
-    loop {
-        while chars.next_if(|c| c.is_whitespace()).is_some() {}
-        if chars.peek().is_none() {
-            return Ok(words);
-        }
-        let mut word = String::new();
-        let mut quote = None;
-        while let Some(c) = chars.next_if(|c| quote.is_some() || !c.is_whitespace()) {
-            match (quote, c) {
-                (_, '\\') => word.push(chars.next().context("a backslash ends the line")?),
-                (None, '"' | '\'') => quote = Some(c),
-                (Some(open), c) if c == open => quote = None,
-                (_, c) => word.push(c),
-            }
-        }
-        if quote.is_some() {
-            bail!("a quote is not closed");
-        }
-        words.push(word);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn quotes_keep_blanks_and_must_close() {
-        assert_eq!(words(r#"u a - "A B" '/x y'"#).unwrap(), ["u", "a", "-", "A B", "/x y"]);
-        assert!(words("u a - \"A").is_err());
-    }
 
     #[test]
     fn hostile_lines_are_refused_and_named() {
