@@ -83,7 +83,7 @@ fn merge(input: &Merge, scratch: &Scratch<'_>) -> Result<Merged> {
     let mut claims = Claims::default();
     for (one, rule) in imported.iter().zip(&rules) {
         let tree = scratch.tree(&one.tree)?;
-        let shaped = shape::package(tree, &one.id.name, *rule, &aliases, scratch)
+        let shaped = shape::package(tree, &one.id.name, *rule, &aliases, &mut warnings, scratch)
             .with_context(|| format!("apply rules to `{}`", one.id.name))?;
         claims.add(one, shaped, &diversions);
     }
@@ -96,12 +96,17 @@ fn merge(input: &Merge, scratch: &Scratch<'_>) -> Result<Merged> {
     let distribution = distribution_rule(&input.rules);
     shape::write(&mut tree, &distribution, "distribution", scratch)?;
     tree.0.retain(|path, _| !input.rules.distribution.drop.matches(path));
-    tree.0.retain(|path, _| !input.profile.drop.matches(path));
+    // Whatever the image holds, the distribution's patterns hold; the profile's are about it.
+    for pattern in input.profile.drop.drop_from(&mut tree) {
+        warnings.push(format!(
+            "`drop` names `{pattern}`, which matches nothing that packages and rules leave"
+        ));
+    }
     shape::copy(&mut tree, &input.profile, "profile")?;
     shape::write(&mut tree, &input.profile, "profile", scratch)?;
     for overlay in &input.overlays {
         let over = aliases.apply(scratch.tree(&overlay.tree)?, &overlay.origin)?;
-        lay_over(&mut tree, over, &overlay.origin)?;
+        lay_over(&mut tree, over, &overlay.origin, &mut warnings)?;
     }
     let mut all: Vec<&Rule> = vec![&input.profile];
     all.extend(rules.iter().flatten());
@@ -140,8 +145,9 @@ fn distribution_rule(rules: &Rules) -> Rule {
     }
 }
 
-/// Puts an overlay's entries over what is there.
-fn lay_over(tree: &mut Tree, over: Tree, origin: &str) -> Result<()> {
+/// Puts an overlay's entries over what is there. A profile's files over a package's, or a later
+/// one's over an earlier one's, are meant; what nobody asked for is said.
+fn lay_over(tree: &mut Tree, over: Tree, origin: &str, warnings: &mut Vec<String>) -> Result<()> {
     for (path, mut entry) in over.0 {
         entry.origin = origin.to_owned();
         match (tree.get(&path).map(|old| &old.node), &entry.node) {
@@ -151,9 +157,20 @@ fn lay_over(tree: &mut Tree, over: Tree, origin: &str) -> Result<()> {
                 bail!("`{origin}` has a directory `{path}` where packages have a {what}");
             }
             (Some(Node::Directory), _) => {
-                tree.remove_all(&path);
+                let gone = tree.remove_all(&path) - 1;
+                warnings.push(format!(
+                    "`{origin}` replaces the directory `{path}`: the {gone} paths below it are gone"
+                ));
             }
             _ => {}
+        }
+        let from_profile = |origin: &str| origin.split(':').next() == Some("profile");
+        if let Some(old) = tree.get(&path)
+            && from_profile(&old.origin)
+            && !from_profile(origin)
+            && old.node != entry.node
+        {
+            warnings.push(format!("`{path}` of `{}` gives way to that of `{origin}`", old.origin));
         }
         tree.insert(&path, entry)?;
     }

@@ -1,6 +1,9 @@
 //! Path patterns: `*` matches within one component, a trailing `/**` everything below.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
+use store::Tree;
 
 /// A list of path patterns; paths have no leading `/`.
 ///
@@ -19,6 +22,16 @@ impl Patterns {
     /// Whether any pattern matches.
     pub fn matches(&self, path: &str) -> bool {
         self.0.iter().any(|pattern| matches(pattern, path))
+    }
+
+    /// Takes every path that matches out of `tree`; gives the patterns that nothing matches.
+    pub(crate) fn drop_from(&self, tree: &mut Tree) -> Vec<&str> {
+        let mut idle: BTreeSet<&str> = self.0.iter().map(String::as_str).collect();
+        tree.0.retain(|path, _| {
+            let hits = self.0.iter().filter(|pattern| matches(pattern, path));
+            hits.map(|pattern| idle.remove(pattern.as_str())).count() == 0
+        });
+        idle.into_iter().collect()
     }
 }
 

@@ -321,3 +321,39 @@ fn what_scripts_plainly_say_is_done_and_rules_win() {
     let stated = tree.get("usr/lib/sysusers.d/zz-hardtack.conf").unwrap().blob().unwrap();
     assert_eq!(store.read(&stated).unwrap(), b"u _a - - /var/a\n");
 }
+
+#[test]
+fn a_pattern_that_drops_nothing_is_said() {
+    let store = store("idle-drop");
+    let a = package(&store, "a", &[("usr/x", "=one"), ("usr/y", "=two")]);
+    let mut input = of(&[&a], rules(&[("a", r#"{"drop":["usr/x","usr/gone/**"]}"#)]));
+    input.rules.distribution.drop.0.push("usr/share/doc/**".to_owned());
+    input.profile.drop.0.extend(["usr/x", "usr/y"].map(str::to_owned));
+    let (tree, merged) = merge(&store, &input).unwrap();
+    assert!(tree.get("usr/x").is_none() && tree.get("usr/y").is_none());
+    let [rule, profile] = &merged.warnings[..] else { panic!("{:?}", merged.warnings) };
+    assert!(rule.contains("the rule of `a` drops `usr/gone/**`"), "{rule}");
+    // The package's rule was there before.
+    assert!(profile.contains("`drop` names `usr/x`"), "{profile}");
+}
+
+#[test]
+fn what_an_overlay_takes_away_unasked_is_said() {
+    let store = store("overlay-said");
+    let a = package(&store, "a", &[("usr/d", "/"), ("usr/d/x", "=1"), ("usr/d/y", "=2")]);
+    let lay = |origin: &str, entries: &[(&str, &str)]| Overlay {
+        origin: origin.to_owned(),
+        tree: store.put_tree(&tree(&store, origin, entries)).unwrap(),
+    };
+    let mut input = of(&[&a], rules(&[]));
+    input.overlays = vec![
+        lay("profile:a.d", &[("usr/f", "=1"), ("usr/g", "=1")]),
+        lay("profile:b.d", &[("usr/d", ">f"), ("usr/f", "=2")]),
+        lay("layout", &[("usr/f", "=3"), ("usr/g", "=1")]),
+    ];
+    let (tree, merged) = merge(&store, &input).unwrap();
+    assert_eq!(text(&store, &tree, "usr/f"), "3");
+    let [directory, file] = &merged.warnings[..] else { panic!("{:?}", merged.warnings) };
+    assert!(directory.contains("`usr/d`: the 2 paths below it are gone"), "{directory}");
+    assert!(file.contains("`usr/f` of `profile:b.d` gives way to that of `layout`"), "{file}");
+}

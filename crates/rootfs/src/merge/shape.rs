@@ -84,13 +84,18 @@ pub(super) fn package(
     name: &str,
     rule: Option<&Rule>,
     aliases: &Aliases,
+    warnings: &mut Vec<String>,
     scratch: &Scratch<'_>,
 ) -> Result<Tree> {
     let mut tree = aliases.apply(tree, name)?;
     if let Some(rule) = rule {
         copy(&mut tree, rule, name)?;
         write(&mut tree, rule, name, scratch)?;
-        tree.0.retain(|path, _| !rule.drop.matches(path));
+        for pattern in rule.drop.drop_from(&mut tree) {
+            warnings.push(format!(
+                "the rule of `{name}` drops `{pattern}`, which matches nothing of it"
+            ));
+        }
     }
     Ok(tree)
 }
