@@ -47,6 +47,13 @@ pub struct FoundEntry {
     data: Data,
 }
 
+impl FoundEntry {
+    /// Whether its content can be read here: neither compressed nor in chunks.
+    pub fn is_plain(&self) -> bool {
+        matches!(self.data, Data::Plain { .. })
+    }
+}
+
 /// What an inode is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Kind {

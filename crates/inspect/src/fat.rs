@@ -12,20 +12,26 @@ use crate::bytes::{read_at, size, slice, u8_at, u16_at, u32_at};
 
 /// A volume whose tables and directories hold together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct FoundVolume {
     /// Which FAT, by the number of clusters, as firmware decides.
     pub kind: Kind,
     /// Bytes per sector.
+    #[serde(rename = "sector-bytes")]
     pub sector: u32,
     /// Bytes per cluster.
+    #[serde(rename = "cluster-bytes")]
     pub cluster: u32,
     /// How many clusters there are.
     pub clusters: u32,
     /// How many of them are free.
+    #[serde(rename = "free-clusters")]
     pub free: u32,
     /// Sectors on the disk before the volume, as its boot sector says.
+    #[serde(rename = "hidden-sectors")]
     pub hidden: u32,
     /// The volume's serial number.
+    #[serde(rename = "serial-number")]
     pub id: u32,
     /// The label in its root directory, else in the boot sector.
     pub label: String,
@@ -41,6 +47,7 @@ pub struct FoundVolume {
 
 /// The three forms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// Fewer than 4,085 clusters.
     Fat12,
@@ -54,6 +61,7 @@ pub enum Kind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FoundFile {
     /// Its bytes.
+    #[serde(rename = "size-bytes")]
     pub size: u32,
     /// Its attributes; bit 0 is "read only".
     pub attributes: u8,
@@ -101,6 +109,11 @@ pub fn read<D: Read + Seek>(device: &mut D) -> Result<FoundVolume> {
 }
 
 impl FoundVolume {
+    /// Bytes that files can still take.
+    pub fn free_bytes(&self) -> u64 {
+        u64::from(self.free) * u64::from(self.cluster)
+    }
+
     /// The bytes of a file of [`FoundVolume::files`].
     pub fn content<D: Read + Seek>(&self, device: &mut D, path: &str) -> Result<Vec<u8>> {
         let file = self.files.get(path).with_context(|| format!("no file `{path}`"))?;

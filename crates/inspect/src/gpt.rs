@@ -8,14 +8,18 @@ use serde::Serialize;
 
 use crate::bytes::{crc, read_at, size, slice, u8_at, u16_at, u32_at, u64_at, uuid};
 
-/// A partition table whose two copies agree.
+/// A partition table. As [`read`] gives it, its two copies agree.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct FoundTable {
     /// Bytes per logical sector.
+    #[serde(rename = "sector-bytes")]
     pub sector: u32,
     /// Bytes of the disk.
+    #[serde(rename = "size-bytes")]
     pub size: u64,
     /// The disk's GUID.
+    #[serde(rename = "disk-uuid")]
     pub disk: String,
     /// Used entries, by number.
     pub partitions: Vec<FoundPartition>,
@@ -23,20 +27,24 @@ pub struct FoundTable {
 
 /// A partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct FoundPartition {
     /// Its number, from 1.
     pub number: u32,
     /// Its label.
     pub label: String,
     /// Its type GUID.
+    #[serde(rename = "type-uuid")]
     pub kind: String,
     /// Its unique GUID.
     pub uuid: String,
     /// Its attribute bits.
     pub attributes: u64,
     /// Its first byte on the disk.
+    #[serde(rename = "offset-bytes")]
     pub offset: u64,
     /// Its length in bytes.
+    #[serde(rename = "length-bytes")]
     pub length: u64,
 }
 
@@ -90,6 +98,41 @@ pub fn read<D: Read + Seek>(device: &mut D) -> Result<FoundTable> {
     }
     apart(&partitions)?;
     Ok(FoundTable { sector, size: bytes, disk: primary.disk, partitions })
+}
+
+/// Reads as much of a table as is whole: what [`read`] refuses is said in words, and the table is
+/// that of the first copy, else of the second.
+///
+/// Errors: neither copy can be read.
+pub fn survey<D: Read + Seek>(device: &mut D) -> Result<(FoundTable, Vec<String>)> {
+    let first = match read(device) {
+        Ok(table) => return Ok((table, Vec::new())),
+        Err(first) => first,
+    };
+    let mut faults = vec![format!("{first:#}")];
+    let bytes = size(device)?;
+    let mut copies = [512u32, 4096].into_iter().flat_map(|sector| {
+        let last = (bytes / u64::from(sector)).saturating_sub(1);
+        [(sector, 1), (sector, last)]
+    });
+    let copy = copies.find_map(|(sector, at)| {
+        let header = header(device, sector, at).ok()?;
+        let array = entries(device, sector, &header).ok()?;
+        Some((sector, at, header, array))
+    });
+    let (sector, at, header, array) = copy.ok_or(first)?;
+    if at != 1 {
+        faults.push(format!("what follows is from the backup table, at sector {at}"));
+    }
+    let mut partitions = Vec::new();
+    for (index, entry) in array.chunks_exact(header.entry as usize).enumerate() {
+        let number = u32::try_from(index)? + 1;
+        match partition(entry, number, &header, sector) {
+            Ok(found) => partitions.extend(found),
+            Err(error) => faults.push(format!("partition {number}: {error:#}")),
+        }
+    }
+    Ok((FoundTable { sector, size: bytes, disk: header.disk, partitions }, faults))
 }
 
 /// The sector size, from where the header lies.

@@ -1,6 +1,6 @@
 //! A whole disk image, understood.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::Path;
@@ -8,34 +8,49 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use crate::bytes::{Window, sha256, uuid};
+use crate::bytes::{Window, hex, sha256, size};
+use crate::fat::FoundVolume;
 use crate::gpt::{FoundPartition, FoundTable};
+use crate::holding::{self, Holding};
+use crate::kinds::ESP;
+use crate::signature::FoundSignature;
+use crate::slot::{self, FoundSlot};
 use crate::uki::FoundUki;
 use crate::vhd::{self, FoundVhd};
-use crate::{erofs, fat, gpt, pe, uki, verity};
+use crate::{gpt, pe, uki};
 
 /// What an image holds, and what about it is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct FoundImage {
     /// The VHD footer, if the file ends in one.
     pub vhd: Option<FoundVhd>,
     /// The partition table.
     pub table: FoundTable,
+    /// What each partition holds, by its number.
+    pub holds: BTreeMap<u32, Holding>,
     /// Files of the ESP by path.
     pub esp: BTreeMap<String, FoundFile>,
     /// Every unified kernel image on the ESP.
     pub ukis: Vec<FoundUkiFile>,
-    /// The version that each root hash on a command line leads to.
+    /// Every other program on the ESP.
+    pub programs: Vec<FoundProgram>,
+    /// Every version whose data and hash tree belong together.
     pub slots: Vec<FoundSlot>,
     /// Contradictions, in words. An image without any is what its parts say it is; whether a
-    /// signature is good is not looked at.
+    /// signer is trusted is not asked.
+    #[serde(rename = "problems", skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<String>,
+    /// What is unusual and hinders nothing.
+    pub notes: Vec<String>,
 }
 
 /// A file of the ESP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct FoundFile {
     /// Bytes.
+    #[serde(rename = "size-bytes")]
     pub size: u32,
     /// SHA-256, in hexadecimal digits.
     pub sha256: String,
@@ -47,6 +62,7 @@ pub struct FoundFile {
 
 /// A unified kernel image and its path on the ESP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct FoundUkiFile {
     /// Its path.
     pub path: String,
@@ -54,22 +70,18 @@ pub struct FoundUkiFile {
     pub uki: FoundUki,
 }
 
-/// A version in its slot.
+/// A program of the ESP that is no unified kernel image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct FoundSlot {
-    /// The label of its data partition: `<id>_<version>`.
-    pub label: String,
-    /// The number of its data partition.
-    pub data: u32,
-    /// The number of its hash partition.
-    pub tree: u32,
-    /// Its hash tree; its root hash is the one on the command line, recomputed from the data.
-    pub verity: verity::FoundTree,
-    /// The superblock of its file system, if that is EROFS.
-    pub file_system: Option<erofs::FoundSuperblock>,
+#[serde(rename_all = "kebab-case")]
+pub struct FoundProgram {
+    /// Its path.
+    pub path: String,
+    /// Its Authenticode digest, recomputed.
+    pub digest: String,
+    /// The signatures that it carries.
+    pub signatures: Vec<FoundSignature>,
 }
 
-const ESP: &str = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
 const READ_ONLY: u8 = 1;
 
 /// Reads the image in the file `path`; see [`read`].
@@ -81,49 +93,105 @@ pub fn summary(path: &Path) -> Result<FoundImage> {
 /// Reads a raw image or fixed VHD: table, ESP, kernels, and for each kernel the slot that its
 /// `usrhash=` names, whose data and tree are hashed anew.
 ///
-/// What cannot be read at all is an error; what contradicts itself is a fault.
+/// What cannot be read at all is an error, and so is a partition table of which any copy is
+/// damaged; what contradicts itself is a fault.
 pub fn read<D: Read + Seek>(device: &mut D) -> Result<FoundImage> {
     let vhd = vhd::read(device)?;
-    let size = match &vhd {
-        Some(vhd) => vhd.size,
-        None => crate::bytes::size(device)?,
-    };
-    let mut disk = Window::new(device, 0, size);
+    let bytes = disk_bytes(device, vhd.as_ref())?;
+    let mut disk = Window::new(device, 0, bytes);
     let table = gpt::read(&mut disk)?;
+    Ok(understand(&mut disk, vhd, table, Vec::new()))
+}
+
+/// As [`read`], of whatever is still there: damage to either copy of the table, or to the footer
+/// of a VHD, is a fault.
+///
+/// Errors: no partition table at all.
+pub fn survey<D: Read + Seek>(device: &mut D) -> Result<FoundImage> {
+    let mut faults = Vec::new();
+    let vhd = vhd::read(device).unwrap_or_else(|error| {
+        faults.push(format!("{error:#}"));
+        None
+    });
+    let damaged = !faults.is_empty();
+    let bytes = match (damaged, &vhd) {
+        (true, _) => size(device)?.saturating_sub(vhd::FOOTER),
+        (false, vhd) => disk_bytes(device, vhd.as_ref())?,
+    };
+    let mut disk = Window::new(device, 0, bytes);
+    let (table, more) = gpt::survey(&mut disk)?;
+    faults.extend(more);
+    Ok(understand(&mut disk, vhd, table, faults))
+}
+
+fn disk_bytes<D: Read + Seek>(device: &mut D, vhd: Option<&FoundVhd>) -> Result<u64> {
+    match vhd {
+        Some(vhd) => Ok(vhd.size),
+        None => size(device),
+    }
+}
+
+fn understand<D: Read + Seek>(
+    disk: &mut D,
+    vhd: Option<FoundVhd>,
+    table: FoundTable,
+    faults: Vec<String>,
+) -> FoundImage {
     let mut image = FoundImage {
         vhd,
         table,
+        holds: BTreeMap::new(),
         esp: BTreeMap::new(),
         ukis: Vec::new(),
+        programs: Vec::new(),
         slots: Vec::new(),
-        faults: Vec::new(),
+        faults,
+        notes: Vec::new(),
     };
     for partition in image.table.partitions.clone() {
+        let number = partition.number;
+        let mut window = Window::new(disk, partition.offset, partition.length);
+        let mut faults = Vec::new();
+        let holding = holding::read(&mut window, &mut faults).unwrap_or_else(|error| {
+            faults.push(format!("{error:#}"));
+            Holding::Unknown
+        });
         if partition.kind == ESP {
-            volume(&mut disk, &partition, &mut image)
-                .with_context(|| format!("read ESP, partition {}", partition.number))?;
+            if let Holding::Fat(volume) = &holding {
+                volume_of(&mut window, &partition, volume, &mut image);
+            } else if faults.is_empty() {
+                faults.push("the ESP holds no FAT volume".to_owned());
+            }
         }
+        image.faults.extend(faults.iter().map(|fault| format!("partition {number}: {fault}")));
+        image.holds.insert(number, holding);
     }
-    slots(&mut disk, &mut image);
-    Ok(image)
+    slot::all(disk, &mut image);
+    image
 }
 
-fn volume<D: Read + Seek>(
-    disk: &mut D,
+fn volume_of<D: Read + Seek>(
+    window: &mut D,
     partition: &FoundPartition,
+    volume: &FoundVolume,
     image: &mut FoundImage,
-) -> Result<()> {
+) {
     let first = partition.offset / u64::from(image.table.sector);
-    let mut window = Window::new(disk, partition.offset, partition.length);
-    let volume = fat::read(&mut window)?;
     if u64::from(volume.hidden) != first {
-        image.faults.push(format!("the ESP begins at {first} and says {}", volume.hidden));
+        let note = format!("the ESP begins at sector {first} and says {}", volume.hidden);
+        image.notes.push(note);
     }
     if volume.sector != image.table.sector {
         image.faults.push(format!("the ESP has sectors of {} bytes", volume.sector));
     }
     for (path, file) in &volume.files {
-        let content = volume.content(&mut window, path)?;
+        let content = match volume.content(window, path) {
+            Ok(content) => content,
+            Err(error) => {
+                image.faults.push(format!("`{path}`: {error:#}"));
+                continue;
+            }
+        };
         if file.attributes & READ_ONLY != 0 {
             image.faults.push(format!("`{path}` is read-only: the loader cannot count its tries"));
         }
@@ -140,74 +208,40 @@ fn volume<D: Read + Seek>(
             program(path, &content, image);
         }
     }
-    Ok(())
 }
 
 fn program(path: &str, content: &[u8], image: &mut FoundImage) {
     let found = pe::read(content).and_then(|program| {
+        let signatures = program.signatures(content)?;
+        for signature in &signatures {
+            image.faults.extend(signature.fault().map(|fault| format!("`{path}`: {fault}")));
+        }
         if !uki::is_uki(&program) {
+            let (path, digest) = (path.to_owned(), program.digest);
+            image.programs.push(FoundProgram { path, digest, signatures });
             return Ok(());
         }
-        program.check_placement()?;
         image.ukis.push(FoundUkiFile { path: path.to_owned(), uki: uki::read(content)? });
-        Ok(())
+        program.check_placement()
     });
     if let Err(error) = found {
         image.faults.push(format!("`{path}`: {error:#}"));
     }
 }
 
-fn slots<D: Read + Seek>(disk: &mut D, image: &mut FoundImage) {
-    let mut seen = std::collections::BTreeSet::new();
-    for FoundUkiFile { path, uki } in image.ukis.clone() {
-        let Some(hash) = uki.root_hash() else {
-            image.faults.push(format!("`{path}` names no root hash"));
-            continue;
-        };
-        if !seen.insert(hash) {
-            continue;
-        }
-        match slot(disk, image, &hash) {
-            Ok(slot) => {
-                let said = ["IMAGE_ID", "IMAGE_VERSION"].map(|key| uki.os_release.get(key));
-                if let [Some(id), Some(version)] = said
-                    && slot.label != format!("{id}_{version}")
-                {
-                    let label = &slot.label;
-                    image.faults.push(format!("`{path}` is {id} {version}, its slot `{label}`"));
-                }
-                image.slots.push(slot);
-            }
-            Err(error) => image.faults.push(format!("`{path}`: {error:#}")),
-        }
-    }
+/// What the version in a slot, or in a kernel, is called: `<id>_<version>`, as far as its
+/// os-release says it.
+pub(crate) fn name(os_release: &BTreeMap<String, String>) -> Option<String> {
+    let said = |key| os_release.get(key);
+    Some(format!("{}_{}", said("IMAGE_ID")?, said("IMAGE_VERSION")?))
 }
 
-/// The partitions whose UUIDs are the halves of the root hash.
-fn slot<D: Read + Seek>(disk: &mut D, image: &FoundImage, hash: &[u8; 32]) -> Result<FoundSlot> {
-    let find = |half: &[u8]| {
-        let wanted = uuid(half);
-        let mut partitions = image.table.partitions.iter();
-        partitions
-            .find(|partition| partition.uuid == wanted)
-            .with_context(|| format!("no partition has the UUID {wanted}"))
-    };
-    let (data, tree) = (find(&hash[..16])?, find(&hash[16..])?);
-    // Two windows on one device would borrow it twice; the tree is small.
-    let tree_bytes = crate::bytes::read_at(disk, tree.offset, tree.length.min(TREE_LIMIT))
-        .context("read hash partition")?;
-    let mut window = Window::new(disk, data.offset, data.length);
-    let verity = verity::verify(&mut window, &mut std::io::Cursor::new(tree_bytes), hash)
-        .with_context(|| format!("partitions {} and {}", data.number, tree.number))?;
-    let file_system = erofs::read_superblock(&mut window).ok();
-    Ok(FoundSlot {
-        label: data.label.clone(),
-        data: data.number,
-        tree: tree.number,
-        verity,
-        file_system,
-    })
+/// Root hashes on command lines, each with the path of the first kernel that names it.
+pub(crate) fn named_hashes(image: &FoundImage) -> Vec<(String, [u8; 32])> {
+    let mut seen = BTreeSet::new();
+    let named = image.ukis.iter().filter_map(|file| Some((&file.path, file.uki.root_hash()?)));
+    named
+        .filter(|(_, hash)| seen.insert(hex(hash)))
+        .map(|(path, hash)| (path.clone(), hash))
+        .collect()
 }
-
-/// The most of a hash partition that is read.
-const TREE_LIMIT: u64 = 1 << 30;

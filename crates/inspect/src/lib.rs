@@ -5,14 +5,23 @@
 //! fault is an error that names what is wrong, nothing panics. It writes nothing.
 
 mod bytes;
+mod der;
 pub mod erofs;
 pub mod fat;
 pub mod gpt;
+pub mod holding;
 mod image;
+pub mod kinds;
+mod look;
 pub mod pe;
+pub mod signature;
+mod slot;
+mod text;
 pub mod uki;
 pub mod verity;
 pub mod vhd;
 
 pub use bytes::Window;
-pub use image::{FoundFile, FoundImage, FoundSlot, FoundUkiFile, read, summary};
+pub use image::{FoundFile, FoundImage, FoundProgram, FoundUkiFile, read, summary, survey};
+pub use look::{Form, Found, look};
+pub use slot::FoundSlot;

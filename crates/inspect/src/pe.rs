@@ -6,6 +6,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::bytes::{hex, slice, u16_at, u32_at};
+use crate::signature::{self, FoundSignature};
 
 /// A PE32+ image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -115,7 +116,21 @@ pub fn read(file: &[u8]) -> Result<FoundPe> {
     })
 }
 
+/// `WIN_CERT_TYPE_PKCS_SIGNED_DATA`.
+const SIGNED_DATA: u16 = 2;
+
 impl FoundPe {
+    /// What each PKCS#7 certificate of `file` says, and whether it holds.
+    pub fn signatures(&self, file: &[u8]) -> Result<Vec<FoundSignature>> {
+        let signed = self.certificates.iter().filter(|one| one.kind == SIGNED_DATA);
+        signed
+            .map(|one| {
+                let pkcs7 = slice(file, usize::try_from(one.offset)?, usize::try_from(one.size)?)?;
+                signature::authenticode(pkcs7, &self.digest)
+            })
+            .collect()
+    }
+
     /// The content of the section `name` in `file`, without padding.
     pub fn content<'a>(&self, file: &'a [u8], name: &str) -> Result<Option<&'a [u8]>> {
         let Some(section) = self.sections.iter().find(|section| section.name == name) else {

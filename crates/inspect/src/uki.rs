@@ -7,9 +7,11 @@ use serde::Serialize;
 
 use crate::bytes::sha256;
 use crate::pe::{self, FoundPe};
+use crate::signature::FoundSignature;
 
 /// A unified kernel image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct FoundUki {
     /// `.osrel`, by key, quotes taken away.
     pub os_release: BTreeMap<String, String>,
@@ -21,9 +23,9 @@ pub struct FoundUki {
     pub sbat: Option<String>,
     /// Every section: its size without padding and the SHA-256 of its content.
     pub sections: BTreeMap<String, FoundContent>,
-    /// How many signatures it carries.
-    pub signatures: usize,
-    /// The Authenticode digest that they sign.
+    /// The signatures that it carries.
+    pub signatures: Vec<FoundSignature>,
+    /// The Authenticode digest that they should be over, recomputed.
     pub digest: String,
 }
 
@@ -31,6 +33,7 @@ pub struct FoundUki {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FoundContent {
     /// Bytes.
+    #[serde(rename = "size-bytes")]
     pub size: u64,
     /// SHA-256, in hexadecimal digits.
     pub sha256: String,
@@ -64,15 +67,19 @@ fn view(file: &[u8], image: &FoundPe) -> Result<FoundUki> {
         kernel: text(file, image, ".uname")?.map(|text| text.trim().to_owned()),
         sbat: text(file, image, ".sbat")?,
         sections,
-        signatures: image.certificates.len(),
+        signatures: image.signatures(file)?,
         digest: image.digest.clone(),
     })
 }
 
 impl FoundUki {
-    /// The root hash of `/usr` on the command line.
+    /// The root hash of `/usr`, or of a root file system, on the command line.
     pub fn root_hash(&self) -> Option<[u8; 32]> {
-        let text = self.command_line.split_whitespace().find_map(|w| w.strip_prefix("usrhash="))?;
+        let named = |word: &'_ str| {
+            let text = ["usrhash=", "roothash="].iter().find_map(|key| word.strip_prefix(key))?;
+            Some(text.to_owned())
+        };
+        let text = self.command_line.split_whitespace().find_map(named)?;
         if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return None;
         }
@@ -91,7 +98,8 @@ fn text(file: &[u8], image: &FoundPe, name: &str) -> Result<Option<String>> {
     Ok(Some(text.trim_end_matches('\0').to_owned()))
 }
 
-fn assignment(line: &str) -> Option<(String, String)> {
+/// One line of os-release, quotes taken away.
+pub(crate) fn assignment(line: &str) -> Option<(String, String)> {
     let (key, value) = line.trim().split_once('=').filter(|(key, _)| !key.starts_with('#'))?;
     let unquoted = ['"', '\'']
         .iter()

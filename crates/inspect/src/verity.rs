@@ -10,10 +10,12 @@ use crate::bytes::{hex, read_at, size, slice, u16_at, u32_at, u64_at, uuid};
 
 /// The head of a hash device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct FoundTree {
     /// The tree's UUID.
     pub uuid: String,
     /// Bytes per block of data and of the tree.
+    #[serde(rename = "block-bytes")]
     pub block: u32,
     /// Blocks of data that the tree covers.
     pub data_blocks: u64,
@@ -22,7 +24,25 @@ pub struct FoundTree {
     /// The root hash that the data and the whole tree give.
     pub root_hash: String,
     /// Bytes of superblock and tree.
+    #[serde(rename = "length-bytes")]
     pub length: u64,
+}
+
+/// What the superblock of a hash device says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct FoundHead {
+    /// The tree's UUID.
+    pub uuid: String,
+    /// Bytes per block of data and of the tree.
+    #[serde(rename = "block-bytes")]
+    pub block: u32,
+    /// Blocks of data that the tree covers.
+    pub data_blocks: u64,
+    /// The salt, in hexadecimal digits.
+    pub salt: String,
+    #[serde(skip)]
+    salt_bytes: Vec<u8>,
 }
 
 const DIGEST: u64 = 32;
@@ -48,28 +68,14 @@ pub fn verify<A: Read + Seek, B: Read + Seek>(
 
 /// As [`verify`], for a root hash that is not known.
 pub fn measure<A: Read + Seek, B: Read + Seek>(data: &mut A, tree: &mut B) -> Result<FoundTree> {
-    let head = read_at(tree, 0, 512).context("read verity superblock")?;
-    if slice(&head, 0, 8)? != b"verity\0\0" || u32_at(&head, 8)? != 1 || u32_at(&head, 12)? != 1 {
-        bail!("no verity superblock of version 1 and hash type 1");
-    }
-    let mut name = [0; 32];
-    name[..6].copy_from_slice(b"sha256");
-    if slice(&head, 32, 32)? != name {
-        bail!("the hash tree is not of SHA-256");
-    }
-    let (block, hash_block) = (u32_at(&head, 64)?, u32_at(&head, 68)?);
-    if block != hash_block || !block.is_power_of_two() || !(512..=65_536).contains(&block) {
-        bail!("blocks of {block} and {hash_block} bytes");
-    }
-    let data_blocks = u64_at(&head, 72)?;
-    let salt = slice(&head, 88, usize::from(u16_at(&head, 80)?).min(256))?;
+    let FoundHead { uuid, block, data_blocks, salt, salt_bytes } = head(tree)?;
     let total = data_blocks.checked_mul(u64::from(block)).context("measure the data")?;
     if data_blocks == 0 || total > DATA_LIMIT || total > size(data)? {
         bail!("{data_blocks} blocks of {block} bytes are more than there are, or than are read");
     }
 
     let block = u64::from(block);
-    let salted = Sha256::new().chain_update(salt);
+    let salted = Sha256::new().chain_update(salt_bytes);
     let levels = levels(data_blocks, block);
     let mut hashes = hash(data, total, block, &salted).context("hash the data")?;
     let mut end = levels.iter().sum::<u64>().checked_add(block).context("measure the tree")?;
@@ -88,12 +94,38 @@ pub fn measure<A: Read + Seek, B: Read + Seek>(data: &mut A, tree: &mut B) -> Re
         hashes = hash(&mut std::io::Cursor::new(stored), *bytes, block, &salted)?;
     }
     Ok(FoundTree {
-        uuid: uuid(slice(&head, 16, 16)?),
+        uuid,
         block: u32::try_from(block)?,
         data_blocks,
-        salt: hex(salt),
+        salt,
         root_hash: hex(&hashes),
         length,
+    })
+}
+
+/// Reads the superblock at the start of `tree`. SHA-256 and equal block sizes alone.
+pub fn head<D: Read + Seek>(tree: &mut D) -> Result<FoundHead> {
+    let head = read_at(tree, 0, 512).context("read verity superblock")?;
+    if slice(&head, 0, 8)? != b"verity\0\0" || u32_at(&head, 8)? != 1 || u32_at(&head, 12)? != 1 {
+        bail!("no verity superblock of version 1 and hash type 1");
+    }
+    let mut name = [0; 32];
+    name[..6].copy_from_slice(b"sha256");
+    if slice(&head, 32, 32)? != name {
+        bail!("the hash tree is not of SHA-256");
+    }
+    let (block, hash_block) = (u32_at(&head, 64)?, u32_at(&head, 68)?);
+    if block != hash_block || !block.is_power_of_two() || !(512..=65_536).contains(&block) {
+        bail!("blocks of {block} and {hash_block} bytes");
+    }
+    let data_blocks = u64_at(&head, 72)?;
+    let salt = slice(&head, 88, usize::from(u16_at(&head, 80)?).min(256))?;
+    Ok(FoundHead {
+        uuid: uuid(slice(&head, 16, 16)?),
+        block,
+        data_blocks,
+        salt: hex(salt),
+        salt_bytes: salt.to_vec(),
     })
 }
 

@@ -14,10 +14,12 @@ pub const FOOTER: u64 = 512;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FoundVhd {
     /// Bytes of the disk: the file without its footer.
+    #[serde(rename = "size-bytes")]
     pub size: u64,
     /// Who says that it made the file.
     pub creator: String,
     /// Seconds since 2000-01-01T00:00:00Z.
+    #[serde(rename = "seconds-since-2000")]
     pub time: u32,
     /// The disk's id.
     pub uuid: String,

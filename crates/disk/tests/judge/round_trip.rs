@@ -47,6 +47,7 @@ fn every_format_holds_the_table_and_the_files_for_both_sector_sizes() {
             let wrong: Vec<_> =
                 found.faults.iter().filter(|fault| !fault.contains("no DOS header")).collect();
             assert!(wrong.is_empty(), "{wrong:?}");
+            assert!(found.notes.is_empty(), "{:?}", found.notes);
             assert_eq!(found.esp.len(), files().len());
             for (path, content) in files() {
                 let file = &found.esp[path];

@@ -9,14 +9,17 @@ use crate::bytes::{crc, read_at, size, slice, u8_at, u16_at, u32_at, u64_at, uui
 
 /// What the superblock says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct FoundSuperblock {
     /// Bytes per block.
+    #[serde(rename = "block-bytes")]
     pub block: u32,
     /// Blocks of the file system.
     pub blocks: u64,
     /// How many inodes there are.
     pub inodes: u64,
     /// Seconds since 1970, for inodes without a time of their own.
+    #[serde(rename = "built-unix-seconds")]
     pub epoch: u64,
     /// The file system's UUID.
     pub uuid: String,
@@ -26,8 +29,11 @@ pub struct FoundSuperblock {
     pub compatible: u32,
     /// Features that a reader must know.
     pub incompatible: u32,
+    #[serde(skip)]
     pub(super) root: u64,
+    #[serde(skip)]
     pub(super) inodes_at: u64,
+    #[serde(skip)]
     pub(super) xattrs_at: u64,
 }
 

@@ -1,6 +1,7 @@
 //! Readers before what others wrote: sgdisk, mkfs.fat, mtools, mkfs.erofs, veritysetup, sbsign.
 
 mod hostile;
+mod look;
 mod program;
 mod tree;
 mod volume;

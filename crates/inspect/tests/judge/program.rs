@@ -62,7 +62,8 @@ pub(crate) fn kernel(command_line: &str) -> Vec<u8> {
     ])
 }
 
-fn keys(directory: &Path) {
+/// A key and its certificate, of `CN=test`.
+pub(crate) fn keys(directory: &Path) {
     let ran = run(tool("openssl")
         .args(["req", "-new", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=test"])
         .args(["-days", "2", "-keyout"])
