@@ -12,6 +12,7 @@ use crate::{Blob, Digest, Hasher};
 /// Parts of a store's directory.
 pub(crate) const BLOBS: &str = "blobs";
 pub(crate) const RESULTS: &str = "results";
+pub(crate) const INPUTS: &str = "inputs";
 pub(crate) const LOCKS: &str = "locks";
 pub(crate) const TEMPORARY: &str = "temporary";
 pub(crate) const QUARANTINE: &str = "quarantine";
@@ -19,7 +20,7 @@ pub(crate) const QUARANTINE: &str = "quarantine";
 /// Makes what is missing of a store in `root`, and opens the file by which it is held.
 pub(crate) fn make(root: &Path) -> Result<File> {
     let about = || format!("make the store `{}` (--store names another place)", root.display());
-    for part in [BLOBS, RESULTS, LOCKS, TEMPORARY] {
+    for part in [BLOBS, RESULTS, INPUTS, LOCKS, TEMPORARY] {
         fs::create_dir_all(root.join(part)).with_context(about)?;
     }
     File::create(root.join("lock")).with_context(about)

@@ -1,11 +1,12 @@
 //! The directory that keeps blobs and results.
 //!
 //! `blobs/ab/cdef…` plain bytes by digest, `results/ab/cdef…` canonical results by key (each
-//! below a line with its own digest), `locks/` one file per key being computed, `temporary/` what
-//! is being written, `quarantine/` what was found damaged.
+//! below a line with its own digest), `inputs/ab/cdef…` what a stage ran on by key, to say later
+//! what changed; `locks/` one file per key being computed, `temporary/` what is being written,
+//! `quarantine/` what was found damaged.
 //! A rebuildable result is not synced to disk: one that a crash tore is a miss.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::files::{
-    BLOBS, QUARANTINE, RESULTS, TEMPORARY, blob_of, list, make, place, touch, unseal,
+    BLOBS, INPUTS, QUARANTINE, RESULTS, TEMPORARY, blob_of, list, make, place, touch, unseal,
 };
 use crate::sound::Damaged;
 use crate::{
@@ -43,6 +44,8 @@ struct Inner {
     set_aside: AtomicU64,
     /// Locked as long as the store is open: shared, or by [`crate::Sole`] alone.
     _hold: Option<File>,
+    /// What would have been kept, where the store is only looked at.
+    looked: Option<Mutex<BTreeMap<Blob, Vec<u8>>>>,
 }
 
 /// How blobs lie in the directory.
@@ -53,6 +56,27 @@ enum Shape {
     /// By digest, and nothing else: what a worker is given.
     Flat,
 }
+
+/// The error of a store that is only looked at: this stage would run.
+#[derive(Clone, Debug)]
+pub struct WouldRun {
+    /// The stage.
+    pub stage: &'static str,
+    /// What it is about (see [`Stage::about`]).
+    pub about: String,
+    /// Its key.
+    pub key: Digest,
+    /// Its input in canonical form.
+    pub input: Vec<u8>,
+}
+
+impl std::fmt::Display for WouldRun {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "stage `{}` of {} would run", self.stage, self.about)
+    }
+}
+
+impl std::error::Error for WouldRun {}
 
 /// One request for a stage's result, for the report at the end of a build.
 #[derive(Clone, Debug)]
@@ -91,20 +115,32 @@ impl Store {
             }
         }
         hold.lock_shared().with_context(|| format!("wait for the store `{}`", root.display()))?;
-        Ok(Self::held(root, Shape::Store, salt, Some(hold)))
+        Ok(Self::held(root, Shape::Store, salt, Some(hold), None))
+    }
+
+    /// The store in `root`, to be looked at: nothing is written (what is put stays in memory), and
+    /// a stage whose result is not kept is the error [`WouldRun`].
+    pub fn look(root: &Path, salt: Option<Digest>) -> Self {
+        Self::held(root, Shape::Store, salt, None, Some(Mutex::default()))
     }
 
     /// The store in `root`, whose lock the caller holds alone in `hold`.
     pub(crate) fn alone(root: &Path, hold: File) -> Self {
-        Self::held(root, Shape::Store, None, Some(hold))
+        Self::held(root, Shape::Store, None, Some(hold), None)
     }
 
     /// Blobs by digest in the directory `root`; new ones are made there.
     pub(crate) fn flat(root: &Path) -> Self {
-        Self::held(root, Shape::Flat, None, None)
+        Self::held(root, Shape::Flat, None, None, None)
     }
 
-    fn held(root: &Path, shape: Shape, salt: Option<Digest>, hold: Option<File>) -> Self {
+    fn held(
+        root: &Path,
+        shape: Shape,
+        salt: Option<Digest>,
+        hold: Option<File>,
+        looked: Option<Mutex<BTreeMap<Blob, Vec<u8>>>>,
+    ) -> Self {
         Self(Arc::new(Inner {
             root: root.to_owned(),
             shape,
@@ -114,6 +150,7 @@ impl Store {
             sound: Mutex::default(),
             set_aside: AtomicU64::new(0),
             _hold: hold,
+            looked,
         }))
     }
 
@@ -131,6 +168,11 @@ impl Store {
         let about = (stage.about)(input);
         let (output, outcome) = self
             .recall_or(key, || {
+                if self.0.looked.is_some() {
+                    let (stage, about) = (stage.name, about.clone());
+                    return Err(WouldRun { stage, about, key, input: bytes.clone() }.into());
+                }
+                self.write(&self.sharded(INPUTS, key), &bytes)?;
                 let scratch = Scratch::new(self, stage.name, reached(&bytes)?);
                 stage.run_erased(&bytes, &scratch)
             })
@@ -163,6 +205,9 @@ impl Store {
     ) -> Result<(Vec<u8>, Outcome)> {
         if let Some(kept) = self.recall(key) {
             return Ok((kept, Outcome::Kept));
+        }
+        if self.0.looked.is_some() {
+            return run().map(|output| (output, Outcome::Ran));
         }
         let path = self.0.root.join("locks").join(key.to_string());
         let lock =
@@ -199,6 +244,16 @@ impl Store {
             touch(&path);
         }
         whole.then_some(output)
+    }
+
+    /// The input with which a stage ran under `key`, in canonical form, where it is remembered.
+    pub fn input(&self, key: Digest) -> Option<Vec<u8>> {
+        fs::read(self.sharded(INPUTS, key)).ok()
+    }
+
+    /// What a store that is only looked at would have kept.
+    fn looked(&self, blob: &Blob) -> Option<Vec<u8>> {
+        self.0.looked.as_ref()?.lock().ok()?.get(blob).cloned()
     }
 
     /// Whether a file of the blob's name and size is there.
@@ -284,6 +339,9 @@ impl Store {
     /// # Errors
     /// As [`Store::open_blob`].
     pub fn read(&self, blob: &Blob) -> Result<Vec<u8>> {
+        if let Some(bytes) = self.looked(blob) {
+            return Ok(bytes);
+        }
         let mut bytes = Vec::with_capacity(usize::try_from(blob.size)?);
         self.open_blob(blob)?
             .read_to_end(&mut bytes)
@@ -299,6 +357,12 @@ impl Store {
     /// Keeps `bytes`.
     pub fn put(&self, bytes: &[u8]) -> Result<Blob> {
         let blob = Blob::of(bytes);
+        if let Some(looked) = &self.0.looked {
+            if let (false, Ok(mut looked)) = (self.has(&blob), looked.lock()) {
+                looked.insert(blob, bytes.to_vec());
+            }
+            return Ok(blob);
+        }
         if !self.keeps(&blob)? {
             self.write(&self.blob_path(&blob), bytes)?;
             self.trust(blob.digest);

@@ -22,6 +22,7 @@ pub use digest::{Blob, Digest, Hasher};
 pub use files::{blob_of, list};
 pub use identity::{Epoch, Seed};
 pub use keep::{Outcome, Run, Store};
+pub use keep::{Outcome, Run, Store, WouldRun, list};
 pub use parallel::parallel;
 pub use scratch::{Scratch, Sink, run_alone};
 pub use sound::{Damaged, Sole, Swept, Verified};

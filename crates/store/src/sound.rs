@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 
-use crate::files::{BLOBS, LOCKS, QUARANTINE, RESULTS, TEMPORARY, blob_of, make, unseal};
+use crate::files::{BLOBS, INPUTS, LOCKS, QUARANTINE, RESULTS, TEMPORARY, blob_of, make, unseal};
 use crate::{Digest, Store, list, parallel, reached};
 
 /// Something in the store that is not what its name says. It was set aside: whatever makes or
@@ -150,6 +150,13 @@ impl Sole {
                 // A result whose tree is gone is a miss, and keeps nothing.
                 needed
                     .extend(store.tree(id).iter().flat_map(|tree| tree.blobs()).map(|b| b.digest));
+            }
+        }
+        let results: BTreeSet<String> =
+            store.files(RESULTS)?.into_iter().map(|(_, name)| name).collect();
+        for (path, name) in store.files(INPUTS)? {
+            if !results.contains(&name) && is_older(&path, before) {
+                swept.remove(&path)?;
             }
         }
         for (path, name) in store.files(BLOBS)? {
