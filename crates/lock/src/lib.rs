@@ -15,6 +15,7 @@ mod universe;
 pub use assemble::{lock, wanted};
 pub use request::{ArchiveRequest, Options, Request};
 pub use source::{SOURCES, Snapshot, Source};
+pub use universe::provides;
 
 use anyhow::{Context, Result};
 use package::{Family, Id, Version};

@@ -105,7 +105,7 @@ impl Universe {
 }
 
 /// Whether what is provided meets what is wanted: a range is met only by a provided version.
-pub(crate) fn provides(family: Family, provided: &Capability, wanted: &Capability) -> bool {
+pub fn provides(family: Family, provided: &Capability, wanted: &Capability) -> bool {
     provided.name == wanted.name
         && match (&wanted.range, &provided.range) {
             (None, _) => true,
