@@ -33,6 +33,12 @@ pub enum Verb {
     /// Work on rules for packages.
     #[command(subcommand)]
     Rules(Rules),
+    /// Show what any image is, from its bytes alone; fails where it is damaged.
+    Inspect(Inspect),
+    /// Say why a path or a package is in an image, or is not.
+    Why(Why),
+    /// Say what a build would run, and why; nothing is run or written.
+    Explain(Explain),
 }
 
 /// Where packages come from.
@@ -194,6 +200,24 @@ pub struct Tree {
     /// Signing keys, whose public halves are part of a tree (default: `keys` in the store).
     #[arg(long, value_name = "DIR")]
     pub keys: Option<PathBuf>,
+/// `hardtack inspect`.
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// A disk (raw or fixed VHD), a partition's content, an EFI program or an archive.
+    pub image: PathBuf,
+    /// As JSON, for programs.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// An image that was baked before, where `image` with the same options left it.
+#[derive(Debug, Args)]
+pub struct Settled {
+    /// The profile's file.
+    pub profile: PathBuf,
+    /// Where bytes and results are kept (default: the user's cache directory).
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
     /// Where locks of profiles without one are kept (default: `locks` in the store).
     #[arg(long, value_name = "DIR")]
     pub locks: Option<PathBuf>,
@@ -221,4 +245,26 @@ pub enum At {
     Image,
     /// What the initial RAM disk holds.
     Initrd,
+}
+
+/// `hardtack why`.
+#[derive(Debug, Args)]
+pub struct Why {
+    /// A path of the image (`/usr/bin/x`), or a package's name.
+    pub what: String,
+    #[command(flatten)]
+    pub of: Settled,
+    /// Where the image is (default: `<id>` in the working directory).
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+}
+
+/// `hardtack explain`.
+#[derive(Debug, Args)]
+pub struct Explain {
+    #[command(flatten)]
+    pub of: Settled,
+    /// Signing keys (default: `keys` in the store).
+    #[arg(long, value_name = "DIR")]
+    pub keys: Option<PathBuf>,
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
 use lock::{Lock, Locked};
-use pool::Pool;
 use profile::{Profile, UnitState};
 use rootfs::{
     IMPORT, Import, Imported, MERGE, Merge, Merged, Overlay, Patterns, Point, Purpose, Rule, SELECT,
@@ -59,25 +58,30 @@ pub struct BootParts {
     pub loader: Blob,
 }
 
-/// Reads every locked package and keeps its contents in the pool.
-pub fn import(lock: &Lock, store: &Store, pool: &Pool) -> Result<Packages> {
+/// Reads every locked package.
+pub fn import(lock: &Lock, store: &Store) -> Result<Packages> {
     let mut locked: Vec<&Locked> = lock.packages.iter().collect();
     // The longest work first, so that no core waits for it at the end.
     locked.sort_by_key(|locked| std::cmp::Reverse(locked.blob.size));
-    let imported = store::parallel(&locked, |locked| {
-        let family = lock.family(locked)?;
-        let import = Import { family, id: locked.id.clone(), blob: locked.blob };
-        store.realize(&IMPORT, &import)
-    })?;
-    let trees: Vec<TreeId> = imported.iter().map(|imported| imported.tree).collect();
-    pool.admit(&trees)?;
+    let imported =
+        store::parallel(&locked, |locked| store.realize(&IMPORT, &import_of(lock, locked)?))?;
     Ok(Packages(locked.into_iter().cloned().zip(imported).collect()))
+}
+
+/// Input of `IMPORT` for one package.
+pub fn import_of(lock: &Lock, locked: &Locked) -> Result<Import> {
+    Ok(Import { family: lock.family(locked)?, id: locked.id.clone(), blob: locked.blob })
 }
 
 impl Packages {
     /// Every package, whatever it is for.
     pub(crate) fn all(&self) -> Vec<Imported> {
         self.0.iter().map(|(_, imported)| imported.clone()).collect()
+    }
+
+    /// What each of them ships.
+    pub fn trees(&self) -> Vec<TreeId> {
+        self.0.iter().map(|(_, imported)| imported.tree).collect()
     }
 
     fn of(&self, role: &str) -> Vec<Imported> {
@@ -90,7 +94,9 @@ impl Packages {
 /// MERGE, GENERATORS and lints over the host's packages.
 pub fn host(plan: &Plan, packages: &Packages, later: &[Later], store: &Store) -> Result<Host> {
     let imported = packages.of(HOST);
-    let merged = merge(plan, &plan.host, &imported, later, store)?;
+    let mut later = later.to_vec();
+    later.push(plan.package_list()?);
+    let merged = merge(plan, &plan.host, &imported, &later, store)?;
     let mut tree = store.tree(&merged.tree)?;
     let (kernel, uname) = take_kernel(&mut tree, store)?;
     tree.remove_all("boot");

@@ -20,12 +20,21 @@ pub enum Fault {
     Sign,
     /// The result cannot be written: no room, no right.
     Output,
+    /// An image that is looked at is damaged, or is none.
+    Image,
 }
 
 impl Fault {
     /// Every kind, for the documentation's table.
-    pub const ALL: &[Self] =
-        &[Self::Profile, Self::Lock, Self::Fetch, Self::Build, Self::Sign, Self::Output];
+    pub const ALL: &[Self] = &[
+        Self::Profile,
+        Self::Lock,
+        Self::Fetch,
+        Self::Build,
+        Self::Sign,
+        Self::Output,
+        Self::Image,
+    ];
 
     /// The exit code; 0 is success and 1 a fault of the program itself.
     pub fn code(self) -> u8 {
@@ -36,6 +45,7 @@ impl Fault {
             Self::Build => 5,
             Self::Sign => 6,
             Self::Output => 7,
+            Self::Image => 8,
         }
     }
 }
@@ -49,6 +59,7 @@ impl fmt::Display for Fault {
             Self::Build => "the image cannot be built",
             Self::Sign => "the image cannot be signed",
             Self::Output => "the image cannot be written",
+            Self::Image => "the image is not whole",
         })
     }
 }
@@ -103,7 +114,7 @@ mod tests {
     fn codes_are_distinct_and_survive_more_context() {
         let mut codes: Vec<u8> = Fault::ALL.iter().map(|fault| fault.code()).collect();
         codes.dedup();
-        assert_eq!(codes, [2, 3, 4, 5, 6, 7]);
+        assert_eq!(codes, [2, 3, 4, 5, 6, 7, 8]);
         let error = Or::<()>::fault(Err(anyhow::anyhow!("it broke")), Fault::Sign).unwrap_err();
         assert_eq!(code(&error.context("more")), 6);
         let full = Error::new(io::Error::from(io::ErrorKind::StorageFull)).context("write");

@@ -16,7 +16,7 @@ use crate::fault::{Fault, Or as _};
 use crate::output::Written;
 use crate::pipeline::{self, Built};
 use crate::plan::Plan;
-use crate::{inputs, keep, print, progress, report, say, scripts};
+use crate::{explain, inputs, keep, print, progress, report, say, scripts};
 
 /// Plain contents, objects and images take about this many times the packages' own size.
 const EXPANSION: u64 = 8;
@@ -34,6 +34,8 @@ pub(crate) struct Ready {
     pub(crate) keys: Directory,
     pub(crate) store: Store,
     options: Options,
+    /// The digest of this program, in a development build.
+    program: Option<Digest>,
 }
 
 /// Reads the wishes; a lock is made where there is none.
@@ -53,8 +55,9 @@ pub(crate) fn ready(begun: Begun, arguments: &Image) -> Result<Ready> {
     make(&root).fault(Fault::Output)?;
     let keys = arguments.keys.clone().unwrap_or_else(|| root.join("keys"));
     let keys = Directory::open_or_make(&keys).fault(Fault::Sign)?;
-    let store = Store::open(&root, development_salt()?).fault(Fault::Output)?;
-    Ok(Ready { plan, keys, store, options })
+    let program = development_salt()?;
+    let store = Store::open(&root, program).fault(Fault::Output)?;
+    Ok(Ready { plan, keys, store, options, program })
 }
 
 impl Ready {
@@ -95,7 +98,7 @@ pub(crate) fn image(arguments: &Image) -> Result<()> {
 fn bake(ready: &Ready, output: &Path) -> Result<Vec<String>> {
     let pool = ready.fetch()?;
     let Ready { plan, keys, store, .. } = ready;
-    let built = pipeline::build(plan, keys, store, &pool)?;
+    let (built, commit) = pipeline::build(plan, keys, store, &pool)?;
     for warning in built.warnings() {
         say(&format!("warning: {warning}"));
     }
@@ -105,7 +108,8 @@ fn bake(ready: &Ready, output: &Path) -> Result<Vec<String>> {
     for script in &built.unreviewed {
         say(&format!("warning: {}", scripts::told(script, plan).trim_end()));
     }
-    let disks = write(plan, &built, keys, store, output).fault(Fault::Output)?;
+    let disks = write(plan, &built, commit, keys, store, output).fault(Fault::Output)?;
+    explain::remember(store, &plan.host.id, ready.program).fault(Fault::Output)?;
     print(&report::report(&built, store).fault(Fault::Output)?);
     Ok(disks)
 }
@@ -118,6 +122,7 @@ fn make(directory: &Path) -> Result<()> {
 fn write(
     plan: &Plan,
     built: &Built,
+    commit: Digest,
     keys: &Directory,
     store: &Store,
     output: &Path,
@@ -176,7 +181,7 @@ fn write(
         root_hash: built.protected.root.to_string(),
         command_line: built.command_line.clone(),
         esp: disk::esp_uuid(plan.lock.seed),
-        commit: built.commit.to_string(),
+        commit: commit.to_string(),
         artifacts,
         packages: inputs::packages(&plan.lock),
         unreviewed_scripts: built
@@ -194,7 +199,7 @@ fn write(
 
 /// A development build mixes its own program's digest into every key: code that is being changed
 /// must not meet results of its yesterday.
-fn development_salt() -> Result<Option<Digest>> {
+pub(crate) fn development_salt() -> Result<Option<Digest>> {
     if !cfg!(debug_assertions) {
         return Ok(None);
     }

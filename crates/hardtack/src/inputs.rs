@@ -130,6 +130,27 @@ pub(crate) fn lock_with(
     lock::lock(&request, options, progress())
 }
 
+/// The plan of an image that is only asked about: its lock must be there and fit the profile, and
+/// nothing is written.
+pub(crate) fn settled(arguments: &args::Settled, locks: &Path) -> Result<Plan> {
+    let profile = &arguments.profile;
+    let wishes = wishes(profile, arguments.rules.as_deref()).fault(Fault::Profile)?;
+    let own = beside(profile);
+    let kept = || Ok::<_, anyhow::Error>(locks.join(own.file_name().context("name the lock")?));
+    let path = if own.exists() { own.clone() } else { kept().fault(Fault::Lock)? };
+    let lock = read_lock(&path).context("`hardtack image` makes it").fault(Fault::Lock)?;
+    if lock.request != wishes.request.digest()? {
+        let path = path.display();
+        let error = anyhow::anyhow!("`{path}` was made for another wish: lock the profile again");
+        return Err(error).fault(Fault::Lock);
+    }
+    let Wishes { host, initrd, rules, .. } = wishes;
+    let version = arguments.version.clone().or_else(|| host.version.clone());
+    let version = version.unwrap_or_else(|| plan::default_version(&lock));
+    profile::label(&host.id, &version).fault(Fault::Profile)?;
+    Ok(Plan { host, initrd, lock, rules, version })
+}
+
 /// The lock of a profile that ships its own.
 fn beside(profile: &Path) -> PathBuf {
     profile.with_extension("lock")

@@ -2,10 +2,13 @@
 
 mod args;
 pub mod assemble;
+mod difference;
+mod explain;
 pub mod fault;
 mod hand_over;
 mod inputs;
 mod keep;
+mod inspect;
 mod keys;
 pub mod lint;
 mod output;
@@ -17,6 +20,9 @@ pub mod scripts;
 pub mod seal;
 mod tar;
 mod tree;
+mod stages;
+mod wants;
+mod why;
 
 pub use args::Arguments;
 pub use worker::STAGES;
@@ -35,6 +41,9 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Verb::Store(verb) => keep::run(&verb),
         Verb::Tree(tree) => tree::run(tree),
         Verb::Rules(args::Rules::New(new)) => rules::new(&new),
+        Verb::Inspect(image) => inspect::inspect(&image),
+        Verb::Why(why) => why::why(&why),
+        Verb::Explain(explain) => explain::explain(&explain),
     }
 }
 

@@ -6,9 +6,11 @@ use anyhow::Result;
 use filesystem::FREEZE;
 use pool::Pool;
 use rootfs::Unreviewed;
-use store::Store;
+use sign::Signer;
+use store::{Digest, Store};
 use verity::PROTECT;
 
+use crate::assemble::Packages;
 use crate::fault::{Fault, Or as _};
 use crate::plan::{self, Plan};
 use crate::{assemble, lint, scripts, seal};
@@ -29,26 +31,37 @@ pub struct Built {
     pub sealed: seal::Sealed,
     /// Where every byte lies.
     pub disk: disk::Disk,
-    /// The release's commit in the pool.
-    pub commit: store::Digest,
     /// Scripts that nobody has read.
     pub unreviewed: Vec<Unreviewed>,
     /// What rules name in vain, a line each.
     pub stale: Vec<String>,
 }
 
-/// Turns a plan into an image.
-pub fn build(plan: &Plan, signer: &dyn sign::Signer, store: &Store, pool: &Pool) -> Result<Built> {
-    let packages = assemble::import(&plan.lock, store, pool).fault(Fault::Build)?;
-    let unreviewed = scripts::unreviewed(plan, &packages).fault(Fault::Build)?;
-    let stale = scripts::stale(plan, &packages);
+/// Turns a plan into an image, and its tree into a commit of the pool.
+pub fn build(
+    plan: &Plan,
+    signer: &dyn Signer,
+    store: &Store,
+    pool: &Pool,
+) -> Result<(Built, Digest)> {
+    let packages = assemble::import(&plan.lock, store).fault(Fault::Build)?;
+    pool.admit(&packages.trees()).fault(Fault::Build)?;
+    let built = bake(plan, &packages, signer, store)?;
+    let commit = seal::commit(plan, &built.host, signer, pool).fault(Fault::Sign)?;
+    Ok((built, commit))
+}
+
+/// Every stage behind IMPORT.
+pub fn bake(plan: &Plan, packages: &Packages, signer: &dyn Signer, store: &Store) -> Result<Built> {
+    let unreviewed = scripts::unreviewed(plan, packages).fault(Fault::Build)?;
+    let stale = scripts::stale(plan, packages);
     let later = plan::later_rooms(plan, signer).fault(Fault::Sign)?;
-    let mut host = assemble::host(plan, &packages, &later, store).fault(Fault::Build)?;
+    let mut host = assemble::host(plan, packages, &later, store).fault(Fault::Build)?;
     let image = store.realize(&FREEZE, &plan.freeze(host.usr)).fault(Fault::Build)?;
     let protected = store.realize(&PROTECT, &plan.protect(image.data)).fault(Fault::Build)?;
 
-    let initrd = assemble::initrd(plan, &packages, &later, store).fault(Fault::Build)?;
-    let boot = assemble::boot_parts(&packages, store).fault(Fault::Build)?;
+    let initrd = assemble::initrd(plan, packages, &later, store).fault(Fault::Build)?;
+    let boot = assemble::boot_parts(packages, store).fault(Fault::Build)?;
     let command_line = plan.command_line(protected.root);
     let link = plan.link(&host, initrd.image, &boot, &command_line);
     let uki = store.realize(&boot::LINK, &link).fault(Fault::Build)?;
@@ -61,19 +74,7 @@ pub fn build(plan: &Plan, signer: &dyn sign::Signer, store: &Store, pool: &Pool)
 
     let lay_out = plan.lay_out(&image, &protected, &sealed, store)?;
     let disk = store.realize(&disk::LAY_OUT, &lay_out).fault(Fault::Build)?;
-    let commit = seal::commit(plan, &host, signer, pool).fault(Fault::Sign)?;
-    Ok(Built {
-        host,
-        initrd,
-        image,
-        protected,
-        command_line,
-        sealed,
-        disk,
-        commit,
-        unreviewed,
-        stale,
-    })
+    Ok(Built { host, initrd, image, protected, command_line, sealed, disk, unreviewed, stale })
 }
 
 impl Built {

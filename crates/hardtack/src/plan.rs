@@ -1,11 +1,12 @@
 //! What one build works from: the profile, its initrd, the lock and the rules, as plain values
 //! for every room.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use filesystem::{Codec, Image};
 use lock::Lock;
 use profile::Profile;
 use rootfs::Rules;
+use serde::Serialize;
 use sign::Signer;
 use store::{Blob, Store, TreeId};
 use verity::{Protected, RootHash};
@@ -50,7 +51,40 @@ pub fn later_rooms(plan: &Plan, signer: &dyn Signer) -> Result<Vec<Later>> {
     Ok(files.into_iter().map(|(path, text)| (path.to_owned(), text)).collect())
 }
 
+/// One package as the image itself names it.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Listed<'a> {
+    name: &'a str,
+    version: &'a str,
+    architecture: &'a str,
+    source: &'a str,
+    source_version: &'a str,
+    licence: Option<&'a str>,
+    parts: &'a [String],
+}
+
 impl Plan {
+    /// What the image is made of, said inside of it: there is no package database, and scanners
+    /// need one. A line for each package, those of the initrd included.
+    pub fn package_list(&self) -> Result<Later> {
+        let lines = self.lock.packages.iter().map(|locked| {
+            serde_json::to_string(&Listed {
+                name: &locked.id.name,
+                version: &locked.id.version.0,
+                architecture: &locked.id.architecture,
+                source: &locked.source,
+                source_version: &locked.source_version.0,
+                licence: locked.licence.as_deref(),
+                parts: &locked.roles,
+            })
+        });
+        let lines: Result<Vec<String>, _> = lines.collect();
+        let lines = lines.context("write the list of packages")?.join(",\n");
+        let text = format!("{{\"format\":1,\"packages\":[\n{lines}\n]}}\n");
+        Ok(("usr/lib/hardtack/packages.json".to_owned(), text))
+    }
+
     /// Bytes of every partition: the profile's, else the layout's.
     pub fn sizes(&self) -> disk::Sizes {
         let wanted = &self.host.layout;

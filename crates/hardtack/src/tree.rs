@@ -22,9 +22,9 @@ pub(crate) fn run(arguments: args::Tree) -> Result<()> {
     let (at, archive) = (arguments.at, arguments.tar.clone());
     let image: args::Image = arguments.into();
     let ready = hand_over::ready(hand_over::begin(&image)?, &image)?;
-    let pool = ready.fetch()?;
+    ready.fetch()?;
     let Ready { plan, keys, store, .. } = ready;
-    let packages = assemble::import(&plan.lock, &store, &pool).fault(Fault::Build)?;
+    let packages = assemble::import(&plan.lock, &store).fault(Fault::Build)?;
     let later = plan::later_rooms(&plan, &keys).fault(Fault::Sign)?;
     let tree = match at {
         At::Installed => assemble::installed(&plan, &packages, &store),
