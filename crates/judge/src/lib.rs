@@ -3,6 +3,7 @@
 //! A missing judge is a failure, never a skipped test. Debian 13's programs come first, from
 //! `target/judges/bin`, which `cargo xtask doctor --fix` fills; then those of the machine.
 
+pub mod corpus;
 pub mod forge;
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
