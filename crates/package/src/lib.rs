@@ -8,6 +8,8 @@ mod archive;
 mod container;
 mod dependency;
 mod extended;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod index;
 mod marked;
 mod payload;

@@ -8,6 +8,8 @@
 
 mod check;
 mod draft;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod overlay;
 mod resolve;
 mod source;

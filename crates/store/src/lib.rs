@@ -7,6 +7,8 @@ mod canonical;
 mod compress;
 mod digest;
 mod files;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod identity;
 mod keep;
 mod parallel;
