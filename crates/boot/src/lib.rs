@@ -5,6 +5,8 @@
 //! into it. This crate does not know who signs, what a certificate is, or where the files lie on
 //! a disk.
 
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod graft;
 mod initrd;
 mod kernel;

@@ -8,6 +8,8 @@ mod bytes;
 mod der;
 pub mod erofs;
 pub mod fat;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod gpt;
 pub mod holding;
 mod image;
