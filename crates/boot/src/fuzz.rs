@@ -3,8 +3,10 @@
 use crate::{kernel, pe, sbat};
 
 /// Name of the corpus, changes in an ordinary test, parser.
-pub const TARGETS: &[(&str, usize, fn(&[u8]))] =
-    &[("pe", 6000, pe), ("kernel", 2000, kernel), ("sbat", 2000, sbat)];
+pub type Target = (&'static str, usize, fn(&[u8]));
+
+/// Every parser of this crate.
+pub const TARGETS: &[Target] = &[("pe", 6000, pe), ("kernel", 2000, kernel), ("sbat", 2000, sbat)];
 
 /// A program for the firmware: its table of sections, its digest for a signature.
 pub fn pe(bytes: &[u8]) {

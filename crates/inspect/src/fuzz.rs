@@ -5,7 +5,10 @@ use std::io::Cursor;
 use crate::{erofs, fat, gpt, pe, uki, verity, vhd};
 
 /// Name of the corpus, changes in an ordinary test, parser.
-pub const TARGETS: &[(&str, usize, fn(&[u8]))] = &[
+pub type Target = (&'static str, usize, fn(&[u8]));
+
+/// Every parser of this crate.
+pub const TARGETS: &[Target] = &[
     ("erofs", 2000, erofs),
     ("fat", 2000, fat),
     ("gpt", 3000, gpt),

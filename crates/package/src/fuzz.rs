@@ -3,7 +3,10 @@
 use crate::{Family, Id, Moment, Script, Version};
 
 /// Name of the corpus, changes in an ordinary test, parser.
-pub const TARGETS: &[(&str, usize, fn(&[u8]))] = &[
+pub type Target = (&'static str, usize, fn(&[u8]));
+
+/// Every parser of this crate.
+pub const TARGETS: &[Target] = &[
     ("archive", 4000, archive),
     ("control", 2000, control),
     ("index", 2000, index),

@@ -1,7 +1,10 @@
 //! Parsers of foreign bytes, each as one function: for fuzzing and for replaying what it found.
 
 /// Name of the corpus, changes in an ordinary test, parser.
-pub const TARGETS: &[(&str, usize, fn(&[u8]))] = &[("profile", 4000, profile)];
+pub type Target = (&'static str, usize, fn(&[u8]));
+
+/// Every parser of this crate.
+pub const TARGETS: &[Target] = &[("profile", 4000, profile)];
 
 /// A profile: what is taken has a label that a partition can bear.
 pub fn profile(bytes: &[u8]) {

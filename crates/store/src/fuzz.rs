@@ -3,7 +3,10 @@
 use crate::{Tree, decode, encode, reached};
 
 /// Name of the corpus, changes in an ordinary test, parser.
-pub const TARGETS: &[(&str, usize, fn(&[u8]))] = &[("tree", 6000, tree), ("zstd", 2000, zstd)];
+pub type Target = (&'static str, usize, fn(&[u8]));
+
+/// Every parser of this crate.
+pub const TARGETS: &[Target] = &[("tree", 6000, tree), ("zstd", 2000, zstd)];
 
 /// A tree in canonical form: what is taken comes back the same.
 pub fn tree(bytes: &[u8]) {
