@@ -41,6 +41,15 @@ mod users;
 
 pub(crate) use tmpfiles_var::{MADE_AT_BOOT, is_legacy};
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz {
+    pub(crate) use super::modules::fuzz as module;
+    pub(crate) use super::nsswitch::fuzz as nsswitch;
+    pub(crate) use super::pam::fuzz as pam;
+    pub(crate) use super::presets::fuzz as presets;
+    pub(crate) use super::users::fuzz as users;
+}
+
 pub(crate) const ALL: &[Generator] = &[
     alternatives::ROW,
     users::ROW,

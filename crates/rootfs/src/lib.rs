@@ -5,6 +5,8 @@
 //! This crate does not know where packages come from, what file system the tree ends in, or how
 //! it boots; what is particular to a distribution or a package stands in rules data, not here.
 
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod generate;
 mod generators;
 mod import;

@@ -37,36 +37,46 @@ impl Patterns {
 
 /// Whether `pattern` matches `path`.
 pub(crate) fn matches(pattern: &str, path: &str) -> bool {
-    let mut patterns = pattern.split('/');
-    let mut parts = path.split('/');
-    loop {
-        match (patterns.next(), parts.clone().next()) {
-            (Some("**"), _) => {
-                let rest: Vec<&str> = patterns.collect();
-                if rest.is_empty() {
-                    return true;
-                }
-                let rest = rest.join("/");
-                let left: Vec<&str> = parts.collect();
-                return (0..left.len()).any(|i| matches(&rest, &left[i..].join("/")));
-            }
-            (Some(p), Some(part)) if component(p.as_bytes(), part.as_bytes()) => {
-                parts.next();
-            }
-            (None, None) => return true,
-            _ => return false,
-        }
-    }
+    let patterns: Vec<&str> = pattern.split('/').collect();
+    let parts: Vec<&str> = path.split('/').collect();
+    run(&patterns, &parts, |p| *p == "**", |p, part| component(p.as_bytes(), part.as_bytes()))
 }
 
 /// Matches one component with `*` (any run) and `?` (one byte).
 pub(crate) fn component(pattern: &[u8], name: &[u8]) -> bool {
-    match pattern.split_first() {
-        None => name.is_empty(),
-        Some((b'*', rest)) => (0..=name.len()).any(|i| component(rest, &name[i..])),
-        Some((b'?', rest)) => !name.is_empty() && component(rest, &name[1..]),
-        Some((c, rest)) => name.first() == Some(c) && component(rest, &name[1..]),
+    run(pattern, name, |p| *p == b'*', |p, byte| *p == b'?' || p == byte)
+}
+
+/// Matches `pattern`, of which some items are stars that take any run of `items`. Only the last
+/// star met is ever taken back, which is enough: the work grows with the product of the lengths.
+fn run<P, I>(
+    pattern: &[P],
+    items: &[I],
+    star: impl Fn(&P) -> bool,
+    one: impl Fn(&P, &I) -> bool,
+) -> bool {
+    let (mut at, mut item) = (0, 0);
+    let mut back: Option<(usize, usize)> = None;
+    while item < items.len() {
+        match pattern.get(at) {
+            Some(p) if star(p) => {
+                back = Some((at, item));
+                at += 1;
+            }
+            Some(p) if one(p, &items[item]) => {
+                at += 1;
+                item += 1;
+            }
+            _ => match &mut back {
+                Some((star, taken)) => {
+                    *taken += 1;
+                    (at, item) = (*star + 1, *taken);
+                }
+                None => return false,
+            },
+        }
     }
+    pattern[at..].iter().all(star)
 }
 
 #[cfg(test)]
@@ -83,5 +93,16 @@ mod tests {
         assert!(matches("**/*.pyc", "usr/lib/a.pyc"));
         assert!(matches("usr/lib/modules/*/kernel/**", "usr/lib/modules/6/kernel/a"));
         assert!(!matches("usr", "usr/lib"));
+    }
+
+    #[test]
+    fn many_stars_cost_no_more_than_the_product_of_the_lengths() {
+        let name = "a".repeat(4000);
+        assert!(!component("*a".repeat(1000).as_bytes(), format!("{name}b").as_bytes()));
+        assert!(component("*a".repeat(1000).as_bytes(), name.as_bytes()));
+        let deep = "a/".repeat(1000) + "b";
+        assert!(!matches(&("**/a/".repeat(200) + "c"), &deep));
+        assert!(matches(&("**/a/".repeat(200) + "b"), &deep));
+        assert!(component(b"a?c*", b"abc") && !component(b"a?c", b"ac") && component(b"", b""));
     }
 }

@@ -141,6 +141,12 @@ fn about(path: &str, entry: &Entry) -> String {
     format!("read the kernel module `{path}` of {}", entry.origin)
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+/// Reads a kernel module.
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let _ = Module::parse("kernel/fuzz.ko".to_owned(), bytes);
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Read as _;

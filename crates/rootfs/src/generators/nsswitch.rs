@@ -112,6 +112,13 @@ fn place_of(list: &str, name: &str) -> Option<(usize, usize)> {
     Some((at, end))
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+/// Reads a file nsswitch.conf(5) and a wish.
+pub(crate) fn fuzz(text: &str) {
+    let (conf, wish) = text.split_once("\n\n").unwrap_or((text, text));
+    let _ = granted(conf, wish);
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::Sample;

@@ -188,6 +188,13 @@ fn block(stack: &str, group: &str, kind: &str, profiles: &[Profile]) -> Result<S
     Ok(text)
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+/// Reads a profile of pam-auth-update(8) and a template.
+pub(crate) fn fuzz(text: &str) {
+    let (first, second) = text.split_once("\n\n").unwrap_or((text, text));
+    let _ = fill(first, "auth", "primary", &[parse(second)]);
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::Sample;

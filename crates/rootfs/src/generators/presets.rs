@@ -308,6 +308,17 @@ fn enable(
     Ok(())
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+/// Reads a preset file and a unit file.
+pub(crate) fn fuzz(text: &str) {
+    let mut rules = Rules::default();
+    let _ = rules.read(text);
+    let _ = rules.decide("a.service");
+    let mut unit = Install::default();
+    unit.read(text);
+    let _ = Name::of(text).expand(text, Some("instance"));
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::{Sample, link_at};

@@ -235,6 +235,21 @@ fn add_user(
     Ok(())
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+/// Reads lines of sysusers.d(5), and a database whose four files are `text`.
+pub(crate) fn fuzz(text: &str) {
+    let mut lines = Lines::default();
+    if lines.read(text).is_ok()
+        && let Ok(mut database) = Database::parse(&Default::default())
+    {
+        let _ = allocate(lines, &mut database);
+    }
+    let all = [text, text, text, text].map(str::to_owned);
+    if let Ok(database) = Database::parse(&all) {
+        let _ = database.texts();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::Sample;
