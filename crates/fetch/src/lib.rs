@@ -8,6 +8,8 @@ mod address;
 mod cleartext;
 mod client;
 mod download;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod keyring;
 mod machine;
 mod mirror;

@@ -247,6 +247,21 @@ fn read_logins(text: &str) -> Vec<(String, Login)> {
     logins
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+/// Reads each kind of file from one text, and asks what was found.
+pub(crate) fn fuzz(text: &str) {
+    let mut machine = Machine::default();
+    machine.sources = read_lines(text, "fuzz");
+    machine.sources.extend(read_stanzas(text, "fuzz").unwrap_or_default());
+    machine.logins = read_logins(text);
+    let _ = machine.settings.read(text);
+    let _ = machine.checks_dates();
+    for source in &machine.sources {
+        let _ = machine.login(&source.address);
+        let _ = machine.proxy(&source.address);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

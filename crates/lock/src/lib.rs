@@ -6,6 +6,8 @@
 
 mod assemble;
 mod diff;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod request;
 mod resolve;
 mod source;
