@@ -1,0 +1,4 @@
+//! `boot::fuzz::kernel` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| boot::fuzz::kernel(bytes));

@@ -1,0 +1,4 @@
+//! `boot::fuzz::sbat` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| boot::fuzz::sbat(bytes));

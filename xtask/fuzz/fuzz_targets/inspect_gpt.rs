@@ -1,0 +1,4 @@
+//! `inspect::fuzz::gpt` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| inspect::fuzz::gpt(bytes));

@@ -1,0 +1,4 @@
+//! `inspect::fuzz::verity` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| inspect::fuzz::verity(bytes));

@@ -1,0 +1,4 @@
+//! `package::fuzz::control` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| package::fuzz::control(bytes));

@@ -1,0 +1,4 @@
+//! `rootfs::fuzz::pam` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| rootfs::fuzz::pam(bytes));

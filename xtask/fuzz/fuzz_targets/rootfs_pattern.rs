@@ -1,0 +1,4 @@
+//! `rootfs::fuzz::pattern` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| rootfs::fuzz::pattern(bytes));

@@ -1,0 +1,4 @@
+//! `rootfs::fuzz::rule` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| rootfs::fuzz::rule(bytes));
