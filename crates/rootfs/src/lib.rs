@@ -7,6 +7,7 @@
 
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
+mod capabilities;
 mod generate;
 mod generators;
 mod import;
@@ -22,6 +23,7 @@ mod scripts;
 mod select;
 mod tmpfiles;
 
+pub use capabilities::Capabilities;
 pub use generate::{
     Change, GENERATE, GENERATORS, Generate, Generated, Generator, Point, Purpose, generate,
     generate_one,

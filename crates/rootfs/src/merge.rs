@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use store::{Entry, Node, Owner, Scratch, Stage, Tree, TreeId};
 
-use crate::{Image, Imported, Mode, Rule, Rules};
+use crate::{Image, Imported, Mode, Rule, Rules, capabilities};
 use claim::Claims;
 use shape::Aliases;
 
@@ -182,6 +182,9 @@ fn set_modes(tree: &mut Tree, modes: &BTreeMap<String, Mode>) -> Result<()> {
     for (path, wanted) in modes {
         let entry = tree.0.get_mut(path);
         let entry = entry.with_context(|| format!("set mode of `{path}`, which is not there"))?;
+        if wanted.capabilities.is_some() {
+            ensure!(entry.blob().is_some(), "give capabilities to `{path}`, which is no file");
+        }
         set_mode(entry, wanted);
     }
     Ok(())
@@ -199,6 +202,9 @@ fn set_mode(entry: &mut Entry, wanted: &Mode) {
     }
     if let Some(group) = &wanted.group {
         entry.group = named(group);
+    }
+    if let Some(capabilities) = &wanted.capabilities {
+        entry.xattrs.insert(capabilities::ATTRIBUTE.to_owned(), capabilities.value());
     }
 }
 

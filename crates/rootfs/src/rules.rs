@@ -10,7 +10,7 @@ use package::Moment;
 use serde::{Deserialize, Serialize};
 use store::Digest;
 
-use crate::{LINTS, Patterns, Waivers, pattern};
+use crate::{Capabilities, LINTS, Patterns, Waivers, pattern};
 
 /// What one file of rules says. Paths have no leading `/` and are those of the merged tree
 /// (`usr/bin/x`, never `bin/x`).
@@ -31,7 +31,7 @@ pub struct Rule {
     pub write: BTreeMap<String, String>,
     /// Empty directories made (0755).
     pub directories: BTreeSet<String>,
-    /// Modes and owners.
+    /// Modes, owners and file capabilities.
     pub modes: BTreeMap<String, Mode>,
     /// Lines of sysusers.d(5), which win over those of packages.
     pub users: Vec<String>,
@@ -62,6 +62,9 @@ pub struct Mode {
     pub owner: Option<String>,
     /// Group name; as it is when missing.
     pub group: Option<String>,
+    /// File capabilities; as they are when missing. A profile must allow the path under `setid`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<Capabilities>,
 }
 
 /// A script that somebody has read.
@@ -233,6 +236,7 @@ mod tests {
         assert!(read(r#"{"mode":"0888"}"#).is_err());
         assert!(read(r#"{"mode":"17777"}"#).is_err());
         assert!(read(r#"{"mod":"0640"}"#).is_err());
+        assert!(read(r#"{"capabilities":"cap_net_raw=ep"}"#).unwrap().capabilities.is_some());
     }
 
     #[test]

@@ -188,6 +188,22 @@ fn a_rule_copies_before_it_drops_and_names_owners() {
 }
 
 #[test]
+fn a_rule_gives_a_file_capabilities_and_nothing_else_any() {
+    let store = store("capabilities");
+    let a = package(&store, "a", &[("usr/bin/a", "=1")]);
+    let of_rule = |path: &str| {
+        let rule = format!(
+            r#"{{"directories": ["var/a"], "modes": {{"{path}": {{"capabilities": "cap_net_raw=ep"}}}}}}"#
+        );
+        merge(&store, &of(&[&a], rules(&[("a", &rule)])))
+    };
+    let (tree, _) = of_rule("usr/bin/a").unwrap();
+    let entry = tree.get("usr/bin/a").unwrap();
+    assert_eq!(entry.xattrs["security.capability"][..5], [1, 0, 0, 2, 0]);
+    assert!(of_rule("var/a").unwrap_err().contains("`var/a`"));
+}
+
+#[test]
 fn a_rule_that_names_what_is_gone_is_an_error() {
     let store = store("stale");
     let a = package(&store, "a", &[("usr/x", "=1")]);

@@ -4,8 +4,7 @@ use anyhow::Result;
 use store::{Node, Tree};
 
 use super::{Finding, Lint, Lookup, everywhere, finding};
-
-const CAPABILITY: &str = "security.capability";
+use crate::capabilities::ATTRIBUTE;
 
 pub(super) const ROW: Lint = Lint {
     name: "set-id",
@@ -23,7 +22,7 @@ fn run(tree: &Tree, lookup: &Lookup<'_, '_>) -> Result<Vec<Finding>> {
         if entry.mode & 0o6000 != 0 {
             found.push(finding(path, entry, format!("mode {:04o} is set-id", entry.mode)));
         }
-        if entry.xattrs.contains_key(CAPABILITY) {
+        if entry.xattrs.contains_key(ATTRIBUTE) {
             found.push(finding(path, entry, "holds file capabilities"));
         }
     }

@@ -10,13 +10,8 @@ use store::{Entry, Node, Scratch, Tree};
 
 use super::shape::Aliases;
 use super::{set_mode, set_modes};
-use crate::{Alternatives, Image, Imported, Mode, Rule};
+use crate::{Alternatives, Image, Imported, Mode, Rule, capabilities};
 
-/// The extended attribute of capabilities(7).
-const CAPABILITIES: &str = "security.capability";
-/// `VFS_CAP_REVISION_2` and `VFS_CAP_FLAGS_EFFECTIVE` of Linux's capability.h.
-const CAPABILITIES_REVISION: u32 = 0x0200_0000;
-const CAPABILITIES_EFFECTIVE: u32 = 1;
 /// What of a tree an image keeps or makes anew; a directory elsewhere is made at boot or not.
 const KEPT: &[&str] = &["usr/", "etc/", "var/"];
 /// Where scripts and services make files of their own.
@@ -60,17 +55,6 @@ fn free(tree: &Tree, path: &str) -> bool {
         && above.all(|entry| entry.node == Node::Directory)
 }
 
-/// The value of `security.capability` (capability.h of Linux, `struct vfs_cap_data`).
-fn capabilities(permitted: u64, inheritable: u64, flags: u32) -> Vec<u8> {
-    let mut value = (CAPABILITIES_REVISION | flags).to_le_bytes().to_vec();
-    for half in [0, 4] {
-        for set in [permitted, inheritable] {
-            value.extend(&set.to_le_bytes()[half..half + 4]);
-        }
-    }
-    value
-}
-
 /// Applies the modes that a package's scripts and its rule state.
 pub(super) fn modes(
     tree: &mut Tree,
@@ -85,12 +69,11 @@ pub(super) fn modes(
         match (tree.0.get_mut(&path), fact) {
             (Some(entry), Fact::Mode { mode, owner, group, .. }) => {
                 let (owner, group) = (owner.clone(), group.clone());
-                set_mode(entry, &Mode { mode: *mode, owner, group });
+                set_mode(entry, &Mode { mode: *mode, owner, group, capabilities: None });
             }
             (Some(entry), Fact::Capabilities { permitted, inheritable, effective, .. }) => {
-                let flags = if *effective { CAPABILITIES_EFFECTIVE } else { 0 };
-                let value = capabilities(*permitted, *inheritable, flags);
-                entry.xattrs.insert(CAPABILITIES.to_owned(), value);
+                let value = capabilities::value(*permitted, *inheritable, *effective);
+                entry.xattrs.insert(capabilities::ATTRIBUTE.to_owned(), value.to_vec());
             }
             (Some(_), _) => {}
             // A file that the script itself or a service makes at its start.
