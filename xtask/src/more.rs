@@ -18,6 +18,7 @@ const MORE: &[More] = &[More {
     answers: &[
         ("htop draws its screen on a terminal", "htop", "drawn"),
         ("ping works for a user without rights", "ping", "answered"),
+        ("fping works for a user without rights", "fping", "127.0.0.1 is alive"),
         ("tcpdump sees that ping on the loopback", "tcpdump", "seen"),
         ("nginx runs", "nginx", "active"),
         ("nginx answers on the loopback", "http", "200 OK"),

@@ -29,6 +29,8 @@ if [ $boot = 1 ]; then
     done
     said=$(timeout 60 setpriv --reuid=65534 --regid=65534 --clear-groups ping -c 2 127.0.0.1 2>&1)
     if [[ $said == *' 0% packet loss'* ]]; then tell ping answered; else tell ping "${said//$'\n'/; }"; fi
+    said=$(timeout 60 setpriv --reuid=65534 --regid=65534 --clear-groups fping 127.0.0.1 2>&1)
+    tell fping "${said//$'\n'/; }"
     wait $capture
     if grep -q 'ICMP echo request' $given/seen; then tell tcpdump seen; else tell tcpdump "$(tr '\n' ';' < $given/listening)"; fi
 
