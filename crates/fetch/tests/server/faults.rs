@@ -14,7 +14,7 @@ use super::{answer, content, request, store, whole};
 
 const SIZE: usize = 200_000;
 
-/// The paths that were asked for, each with the first byte and the header `Authorization`.
+/// The paths that were asked for, each with the first byte.
 type Log = Arc<Mutex<Vec<(String, u64)>>>;
 
 struct Hostile {
@@ -116,7 +116,7 @@ fn chunked(body: &[u8]) -> Vec<u8> {
     answer("200 OK", "Transfer-Encoding: chunked\r\n", body)
 }
 
-/// Says what the path names, in one of a hundred wrong ways.
+/// Does the fault that the path names.
 fn respond(stream: &mut TcpStream, path: &str, from: u64, before: usize) {
     let body = content();
     let (fault, number) = path.split_once('/').unwrap_or((path, ""));
@@ -349,7 +349,7 @@ fn who_cannot_be_reached_is_named() {
     let asks = |name: &str| behind(&judge::scratch(name), &format!("http://me:secret@{proxy}"));
     for (name, url, machine, parts) in [
         ("refused", format!("http://{gone}/a"), Machine::default(), ["gave up", gone.as_str()]),
-        ("dns", "http://no..such-host/a".into(), Machine::default(), ["no..such-host", "ask"]),
+        ("dns", "http://no..host.test/a".into(), Machine::default(), ["no..host.test", "ask"]),
         ("proxy", "http://a.test/a".into(), asks("proxy-http"), ["407", "a.test"]),
         (
             "tls",
