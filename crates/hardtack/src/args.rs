@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::scripts::OnUnreviewed;
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, Parser, Subcommand};
 
 /// Bakes immutable container hosts: one profile in, one signed A/B image out.
 #[derive(Debug, Parser)]
@@ -50,6 +52,9 @@ pub struct Origin {
     /// Accept an archive state that has expired; recorded in the lock.
     #[arg(long)]
     pub allow_stale: bool,
+    /// Lock an archive state that is older than the lock there is; the reason is recorded.
+    #[arg(long, value_name = "REASON", value_parser = NonEmptyStringValueParser::new())]
+    pub allow_rollback: Option<String>,
 }
 
 /// `hardtack image`.

@@ -102,7 +102,7 @@ pub(crate) fn write_lock(arguments: &args::Lock) -> Result<()> {
     wishes.rules.check().fault(Fault::Profile)?;
     let path = arguments.output.clone().unwrap_or_else(|| beside(&arguments.profile));
     let options = options(&arguments.origin);
-    renew(&path, &wishes, &options).fault(Fault::Lock)?;
+    renew(&path, &wishes, &options, &arguments.origin).fault(Fault::Lock)?;
     Ok(())
 }
 
@@ -168,7 +168,7 @@ fn lock(arguments: &args::Image, wishes: &Wishes, options: &Options, locks: &Pat
         locks.join(name)
     };
     if arguments.update || (!path.exists() && !arguments.locked) {
-        return renew(&path, wishes, options);
+        return renew(&path, wishes, options, &arguments.origin);
     }
     let lock = read_lock(&path)?;
     if lock.request == wishes.request.digest()? {
@@ -182,7 +182,7 @@ fn lock(arguments: &args::Image, wishes: &Wishes, options: &Options, locks: &Pat
         );
     }
     say("the profile asks for something else than its lock: locking again");
-    renew(&path, wishes, options)
+    renew(&path, wishes, options, &arguments.origin)
 }
 
 fn read_lock(path: &Path) -> Result<Lock> {
@@ -190,11 +190,26 @@ fn read_lock(path: &Path) -> Result<Lock> {
 }
 
 /// Locks anew, says what changed, and puts the lock in place.
-fn renew(path: &Path, wishes: &Wishes, options: &Options) -> Result<Lock> {
-    let lock = lock::lock(&wishes.request, options, progress())?;
+fn renew(path: &Path, wishes: &Wishes, options: &Options, origin: &Origin) -> Result<Lock> {
+    let mut lock = lock::lock(&wishes.request, options, progress())?;
     if path.exists()
         && let Ok(old) = read_lock(path)
     {
+        let back = old.rolled_back(&lock);
+        match &origin.allow_rollback {
+            Some(reason) => {
+                let noted = back.iter().map(|line| format!("rolled back: {line}: {reason}"));
+                lock.warnings.extend(noted);
+            }
+            None if back.is_empty() => {}
+            None => bail!(
+                "the archive is in an older state than `{}` has seen, as a mirror that lags or \
+                 an attacker who replays old indexes would show it:\n{}\n\
+                 `--allow-rollback REASON` locks it all the same",
+                path.display(),
+                back.join("\n")
+            ),
+        }
         for line in old.diff(&lock) {
             say(&line);
         }
