@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::scripts::OnUnreviewed;
-use clap::builder::NonEmptyStringValueParser;
-use clap::{Args, Parser, Subcommand};
 
 /// Bakes immutable container hosts: one profile in, one signed A/B image out.
 #[derive(Debug, Parser)]
@@ -205,24 +204,6 @@ pub struct Tree {
     /// Signing keys, whose public halves are part of a tree (default: `keys` in the store).
     #[arg(long, value_name = "DIR")]
     pub keys: Option<PathBuf>,
-/// `hardtack inspect`.
-#[derive(Debug, Args)]
-pub struct Inspect {
-    /// A disk (raw or fixed VHD), a partition's content, an EFI program or an archive.
-    pub image: PathBuf,
-    /// As JSON, for programs.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// An image that was baked before, where `image` with the same options left it.
-#[derive(Debug, Args)]
-pub struct Settled {
-    /// The profile's file.
-    pub profile: PathBuf,
-    /// Where bytes and results are kept (default: the user's cache directory).
-    #[arg(long, value_name = "DIR")]
-    pub store: Option<PathBuf>,
     /// Where locks of profiles without one are kept (default: `locks` in the store).
     #[arg(long, value_name = "DIR")]
     pub locks: Option<PathBuf>,
@@ -250,6 +231,35 @@ pub enum At {
     Image,
     /// What the initial RAM disk holds.
     Initrd,
+}
+
+/// `hardtack inspect`.
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// A disk (raw or fixed VHD), a partition's content, an EFI program or an archive.
+    pub image: PathBuf,
+    /// As JSON, for programs.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// An image that was baked before, where `image` with the same options left it.
+#[derive(Debug, Args)]
+pub struct Settled {
+    /// The profile's file.
+    pub profile: PathBuf,
+    /// Where bytes and results are kept (default: the user's cache directory).
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// Where locks of profiles without one are kept (default: `locks` in the store).
+    #[arg(long, value_name = "DIR")]
+    pub locks: Option<PathBuf>,
+    /// Rules for packages (default: `rules` beside the profile).
+    #[arg(long, value_name = "DIR")]
+    pub rules: Option<PathBuf>,
+    /// The image's version (default: the profile's, else the date of the lock's epoch).
+    #[arg(long, value_name = "VERSION")]
+    pub version: Option<String>,
 }
 
 /// `hardtack why`.

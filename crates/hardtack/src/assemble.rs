@@ -6,8 +6,8 @@ use anyhow::{Context, Result, bail};
 use lock::{Lock, Locked};
 use profile::{Profile, UnitState};
 use rootfs::{
-    IMPORT, Import, Imported, MERGE, Merge, Merged, Overlay, Patterns, Point, Purpose, Rule, SELECT,
-    Select,
+    IMPORT, Import, Imported, MERGE, Merge, Merged, Overlay, Patterns, Point, Purpose, Rule,
+    SELECT, Select,
 };
 use store::{Blob, Entry, Store, Tree, TreeId};
 

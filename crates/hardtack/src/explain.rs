@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 use sign::Directory;
 use store::{Digest, Outcome, Run, Store, WouldRun};
 
+use crate::STAGES;
 use crate::args::Explain;
 use crate::difference::differences;
 use crate::fault::{Fault, Or as _};
 use crate::plan::Plan;
-use crate::stages::STAGES;
 use crate::{assemble, hand_over, inputs, pipeline, print};
 
 /// What the last build of an image asked for: `last/<id>.json` in the store.

@@ -16,6 +16,7 @@ use crate::args::{self, Origin};
 use crate::assemble::{HOST, INITRD};
 use crate::fault::{Fault, Or as _};
 use crate::plan::{self, Plan};
+use crate::scripts::OnUnreviewed;
 use crate::{lint, progress, say};
 
 /// A file of profiles, rules or locks is not larger than this, in bytes.
@@ -148,7 +149,8 @@ pub(crate) fn settled(arguments: &args::Settled, locks: &Path) -> Result<Plan> {
     let version = arguments.version.clone().or_else(|| host.version.clone());
     let version = version.unwrap_or_else(|| plan::default_version(&lock));
     profile::label(&host.id, &version).fault(Fault::Profile)?;
-    Ok(Plan { host, initrd, lock, rules, version })
+    let on_unreviewed = OnUnreviewed::Warn;
+    Ok(Plan { host, initrd, lock, rules, version, on_unreviewed })
 }
 
 /// The lock of a profile that ships its own.

@@ -7,8 +7,8 @@ mod explain;
 pub mod fault;
 mod hand_over;
 mod inputs;
-mod keep;
 mod inspect;
+mod keep;
 mod keys;
 pub mod lint;
 mod output;
@@ -20,7 +20,6 @@ pub mod scripts;
 pub mod seal;
 mod tar;
 mod tree;
-mod stages;
 mod wants;
 mod why;
 

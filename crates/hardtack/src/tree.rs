@@ -12,6 +12,7 @@ use store::{Entry, Node, Owner, Store, Tree};
 use crate::args::{self, At};
 use crate::fault::{Fault, Or as _};
 use crate::hand_over::{self, Ready};
+use crate::scripts::OnUnreviewed;
 use crate::{assemble, plan, tar};
 
 /// Where passwd(5) and group(5) may lie: as installed, and as an image keeps them.
@@ -56,6 +57,7 @@ impl From<args::Tree> for args::Image {
             version,
             update: false,
             locked,
+            unreviewed_scripts: OnUnreviewed::Warn,
             origin,
         }
     }

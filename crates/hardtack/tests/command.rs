@@ -1,15 +1,11 @@
 //! The command as people and scripts meet it: its help, its exit codes, its messages.
 
-#[expect(dead_code, reason = "the stages need more kinds of entries than is needed here")]
-#[path = "stages/archive.rs"]
-mod archive;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use archive::Kind;
+use fixture::Kind;
 use lock::{ArchiveRequest, Lock, Locked, LockedArchive, Request, Trust};
 use package::{Id, Version};
 use store::{Blob, Epoch, Seed};
@@ -305,8 +301,8 @@ impl Bench {
         let bench = Self::new(name);
         let control = "Package: base\nVersion: 1\nArchitecture: all\nMaintainer: A <a@b.c>\n\
                        Description: test\n";
-        let archive = archive::deb(
-            &[("./control", 0o644, Kind::File(control)), ("./postinst", 0o755, Kind::File(SCRIPT))],
+        let archive = fixture::archive(
+            &[("./control", 0o644, Kind::text(control)), ("./postinst", 0o755, Kind::text(SCRIPT))],
             &[("./usr/", 0o755, Kind::Directory)],
         );
         let store = store::Store::open(&bench.at("store"), None).unwrap();

@@ -24,7 +24,6 @@ pub use check::{check_version, label};
 pub use overlay::{Overlay, overlays};
 pub use resolve::{load, parse};
 pub use source::text;
-pub use yaml::yaml;
 pub use yaml::{advice, yaml};
 
 /// A profile, folded over its ancestors and checked.

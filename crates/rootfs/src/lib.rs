@@ -5,9 +5,9 @@
 //! This crate does not know where packages come from, what file system the tree ends in, or how
 //! it boots; what is particular to a distribution or a package stands in rules data, not here.
 
+mod capabilities;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
-mod capabilities;
 mod generate;
 mod generators;
 mod import;
@@ -31,10 +31,8 @@ pub use generate::{
 pub use generators::{Alternatives, Image};
 pub use import::{IMPORT, Import, Imported};
 pub use inventory::{Inventory, Item, inventory};
-pub use lints::{Finding, LINT, LINTS, Lint, Linted, Lookup, Policy};
-pub use merge::{MERGE, Merge, Merged, Overlay};
 pub use lints::{Finding, LINT, LINTS, Lint, Linted, Lookup, Policy, Verdict, Waivers, outside};
-pub use merge::{MERGE, Merge, Merged, Overlay, Unreviewed};
+pub use merge::{MERGE, Merge, Merged, Overlay};
 pub use pattern::Patterns;
 pub use rules::{Distribution, Mode, Reviewed, Rule, Rules, Units};
 pub use scripts::{Likeness, Similar, Stale, Unreviewed, similar, stale, unreviewed};

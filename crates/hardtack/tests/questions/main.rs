@@ -1,15 +1,11 @@
 //! Questions to the command: why something is in an image, what a build would run, what a file is.
 
-#[path = "../stages/archive.rs"]
-#[expect(dead_code, reason = "of the stages' fixture only files are needed here")]
-mod archive;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use archive::{Kind, deb};
+use fixture::{Kind, archive as deb};
 use lock::{ArchiveRequest, Lock, Locked, LockedArchive, Request, Trust};
 use package::{Family, Id, Version};
 use rootfs::{IMPORT, Import};
@@ -110,12 +106,12 @@ impl Bench {
             let control =
                 format!("Package: {name}\nVersion: 1\nArchitecture: all\nMaintainer: x\n{fields}");
             let files = [
-                ("./usr/bin/app", 0o755, Kind::File("app")),
-                ("./usr/share/doc/app/x", 0o644, Kind::File("doc")),
-                ("./usr/share/man/x", 0o644, Kind::File("man")),
+                ("./usr/bin/app", 0o755, Kind::text("app")),
+                ("./usr/share/doc/app/x", 0o644, Kind::text("doc")),
+                ("./usr/share/man/x", 0o644, Kind::text("man")),
             ];
             let files = if name == "app" { &files[..] } else { &[] };
-            let bytes = deb(&[("./control", 0o644, Kind::File(&control))], files);
+            let bytes = deb(&[("./control", 0o644, Kind::text(&control))], files);
             Locked {
                 id: id(name),
                 repository: "debian".to_owned(),

@@ -28,7 +28,7 @@ pub(super) fn files(tree: &mut Tree, one: &Imported, aliases: &Aliases) -> Resul
                 }
                 let mut entry = Entry::directory(&one.id.name);
                 let (owner, group) = (Some(owner.clone()), Some(group.clone()));
-                set_mode(&mut entry, &Mode { mode: Some(*mode), owner, group });
+                set_mode(&mut entry, &Mode { mode: Some(*mode), owner, group, capabilities: None });
                 tree.insert(&path, entry)?;
             }
             Fact::Copy { from, to } => {
