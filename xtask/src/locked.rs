@@ -20,9 +20,12 @@ pub(crate) fn lock(profile: &Profile) -> PathBuf {
 pub(crate) struct Package {
     pub(crate) name: String,
     pub(crate) version: String,
+    pub(crate) architecture: String,
     pub(crate) size: String,
     /// SHA-256 of the archive.
     pub(crate) digest: String,
+    /// What it is for, `host` among others.
+    pub(crate) roles: Vec<String>,
 }
 
 impl Package {
@@ -37,14 +40,16 @@ pub(crate) fn packages(lock: &str) -> Result<Vec<Package>> {
     let mut found = Vec::new();
     for line in lock.lines().filter(|line| line.starts_with("package  ")) {
         let words: Vec<&str> = line.split("  ").collect();
-        let [_, name, version, _, size, digest, ..] = words.as_slice() else {
+        let [_, name, version, architecture, size, digest, .., roles, _] = words.as_slice() else {
             bail!("read the lock's line `{line}`: it is too short");
         };
         if digest.len() != 64 || !digest.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             bail!("read the lock's line `{line}`: it has no digest in the sixth column");
         }
-        let [name, version, size, digest] = [*name, *version, *size, *digest].map(str::to_owned);
-        found.push(Package { name, version, size, digest });
+        let roles = roles.split(',').map(str::to_owned).collect();
+        let [name, version, architecture] = [*name, *version, *architecture].map(str::to_owned);
+        let [size, digest] = [*size, *digest].map(str::to_owned);
+        found.push(Package { name, version, architecture, size, digest, roles });
     }
     if found.is_empty() {
         bail!("the lock names no package");
@@ -81,11 +86,14 @@ mod tests {
     #[test]
     fn every_package_of_a_lock_must_have_its_digest() {
         let digest = "0".repeat(64);
-        let line = format!("package  a  1  all  3  {digest}  debian  pool/a.deb\n");
+        let rest = "debian  pool/a.deb  a  1  -  -  index  F  host,initrd  -";
+        let line = format!("package  a  1  all  3  {digest}  {rest}\n");
         let found = packages(&format!("lock  1\n{line}")).unwrap();
         assert_eq!((found.len(), found[0].digest.as_str(), &*found[0].name), (1, &*digest, "a"));
+        assert_eq!(found[0].roles, ["host", "initrd"]);
         assert!(packages(&format!("lock  1\n{line}package  b  1\n")).is_err());
-        assert!(packages(&format!("lock  1\npackage  b  1  all  3  {}\n", &digest[1..])).is_err());
+        let short = line.replace(&digest, &digest[1..]);
+        assert!(packages(&format!("lock  1\n{short}")).is_err());
         assert!(packages("lock  1\n").is_err());
     }
 }

@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "talking to a person is its job")]
 
 mod agent;
+mod bench;
 mod boot;
 mod check;
 mod console;
@@ -58,6 +59,8 @@ enum Verb {
     Boot(boot::Options),
     /// Bake twice from empty stores, as different users at different times, and compare every byte.
     Repro(repro::Options),
+    /// What baking costs, beside the distribution's own installer of the same packages.
+    Bench(bench::Options),
     /// Build, run every test, bake and boot `mini` and `container-host`, refuse damaged disks.
     Test(test::Options),
     /// Compare with what the distribution's own programs make of the same packages.
@@ -137,6 +140,7 @@ fn start(verb: Verb) -> Result<()> {
         Verb::Image { build, yes } => image::image(&build, doctor::Consent::from_flag(yes)),
         Verb::Boot(options) => boot::boot(&options),
         Verb::Repro(options) => repro::repro(&options),
+        Verb::Bench(options) => bench::bench(&options),
         Verb::Test(options) => test::test(&options),
         Verb::Judge(what) => judge::judge(&what),
         Verb::Check => {

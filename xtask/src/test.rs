@@ -1,5 +1,7 @@
 //! `cargo xtask test`: everything that this repository claims, shown.
 
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Result, bail};
@@ -33,6 +35,17 @@ pub(crate) struct Options {
     yes: bool,
 }
 
+/// One of several things that may be done at once.
+struct Case<'a> {
+    name: String,
+    work: Box<dyn FnOnce() -> Result<String> + Send + 'a>,
+}
+
+/// What another thread left behind when it panicked is still a list of steps.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What was tried, in order.
 #[derive(Default)]
 pub(crate) struct Tally {
@@ -61,6 +74,33 @@ impl Tally {
         }
         self.steps.push((name, outcome.is_ok(), start.elapsed().as_secs()));
         outcome.is_ok()
+    }
+
+    /// Does several things, two at a time; each says what it saw when it is over. An emulated
+    /// machine keeps hardly more than one processor busy.
+    fn pairs(&mut self, cases: Vec<Case<'_>>) {
+        let cases = cases.into_iter().filter(|case| case.name.contains(&self.only));
+        let waiting: Mutex<VecDeque<Case<'_>>> = Mutex::new(cases.collect());
+        let steps = Mutex::new(&mut self.steps);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    loop {
+                        let next = locked(&waiting).pop_front();
+                        let Some(Case { name, work }) = next else { break };
+                        let start = Instant::now();
+                        let outcome = work();
+                        let mut steps = locked(&steps);
+                        println!("\n== {name}");
+                        match &outcome {
+                            Ok(seen) => println!("ok      {seen}"),
+                            Err(error) => println!("FAILED  {name}: {error:#}"),
+                        }
+                        steps.push((name, outcome.is_ok(), start.elapsed().as_secs()));
+                    }
+                });
+            }
+        });
     }
 
     pub(crate) fn close(&self) -> Result<()> {
@@ -142,21 +182,20 @@ fn images(tally: &mut Tally, options: &Options) {
         return;
     };
     tally.step("reproduced: mini", || repro::show(&Profile::find("mini")?));
-    for name in refusals::names() {
-        tally.step(format!("refused: {name}"), || {
-            println!("ok      {}", refusals::refuse(name, &good.disk)?);
-            Ok(())
-        });
-    }
     let booted = Stage::folder("mini").join(Stage::OVERLAY);
-    for name in twins::names() {
-        tally.step(format!("twin disk: {name}"), || {
-            println!("ok      {}", twins::show(name, &good.disk, &booted)?);
-            Ok(())
-        });
-    }
+    let disk = &good.disk;
+    let refused = refusals::names().map(|name| Case {
+        name: format!("refused: {name}"),
+        work: Box::new(move || refusals::refuse(name, disk)),
+    });
+    let second = booted.as_path();
+    let twins = twins::names().map(|name| Case {
+        name: format!("twin disk: {name}"),
+        work: Box::new(move || twins::show(name, disk, second)),
+    });
+    tally.pairs(refused.chain(twins).collect());
     if options.only.is_none() {
-        let _ = std::fs::remove_file(booted);
+        let _ = std::fs::remove_file(&booted);
     }
 }
 
@@ -180,8 +219,16 @@ mod tests {
         assert!(tally.step("after", || Ok(())));
         assert!(tally.close().is_err());
         assert_eq!(tally.steps.len(), 3);
+        let case = |name: &str, good: bool| Case {
+            name: name.to_owned(),
+            work: Box::new(move || if good { Ok(String::new()) } else { bail!("no") }),
+        };
+        tally.pairs(vec![case("c", true), case("d", false), case("e", true)]);
+        assert_eq!(tally.steps.iter().filter(|(_, ok, _)| *ok).count(), 4);
+        assert_eq!(tally.steps.len(), 6);
         tally.only = "other".into();
+        tally.pairs(vec![case("left out too", false)]);
         assert!(tally.step("left out", || bail!("no")));
-        assert_eq!(tally.steps.len(), 3);
+        assert_eq!(tally.steps.len(), 6);
     }
 }

@@ -250,8 +250,7 @@ fn read_logins(text: &str) -> Vec<(String, Login)> {
 #[cfg(any(test, feature = "fuzz"))]
 /// Reads each kind of file from one text, and asks what was found.
 pub(crate) fn fuzz(text: &str) {
-    let mut machine = Machine::default();
-    machine.sources = read_lines(text, "fuzz");
+    let mut machine = Machine { sources: read_lines(text, "fuzz"), ..Machine::default() };
     machine.sources.extend(read_stanzas(text, "fuzz").unwrap_or_default());
     machine.logins = read_logins(text);
     let _ = machine.settings.read(text);

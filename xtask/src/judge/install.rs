@@ -11,25 +11,17 @@ use sha2::{Digest as _, Sha256};
 
 use super::walk::Walk;
 use crate::judges;
+use crate::locked::{Package, packages};
 use crate::mirrors;
-use crate::run::{list, read, run, target};
+use crate::run::{list, read, run, target, tool};
 
 const SUITE: &str = "trixie";
 /// Where an installed system says which package owns which path.
 const OWNED: &str = "var/lib/dpkg/info/";
 
-/// A locked package of the host.
-#[derive(Debug)]
-pub(super) struct Locked {
-    name: String,
-    version: String,
-    architecture: String,
-    digest: String,
-}
-
 /// What is installed: the locked packages, and a place to work in.
-pub(super) struct Installation {
-    locked: Vec<Locked>,
+pub(crate) struct Installation {
+    locked: Vec<Package>,
     home: PathBuf,
 }
 
@@ -41,19 +33,9 @@ pub(super) enum Made {
 }
 
 /// The packages with the role `host` in the text of a lock.
-pub(super) fn host_packages(lock: &str) -> Result<Vec<Locked>> {
-    let mut found = Vec::new();
-    for line in lock.lines().filter(|line| line.starts_with("package  ")) {
-        let fields: Vec<&str> = line.split("  ").collect();
-        let [_, name, version, architecture, _, digest, .., roles, _] = fields.as_slice() else {
-            bail!("read the lock's line `{line}`: too few fields");
-        };
-        if roles.split(',').any(|role| role == "host") {
-            let [name, version, architecture, digest] =
-                [name, version, architecture, digest].map(|field| (*field).to_owned());
-            found.push(Locked { name, version, architecture, digest });
-        }
-    }
+fn host_packages(lock: &str) -> Result<Vec<Package>> {
+    let mut found = packages(lock)?;
+    found.retain(|package| package.roles.iter().any(|role| role == "host"));
     if found.is_empty() {
         bail!("the lock names no package of the host");
     }
@@ -61,9 +43,10 @@ pub(super) fn host_packages(lock: &str) -> Result<Vec<Locked>> {
 }
 
 impl Installation {
-    pub(super) fn new(locked: Vec<Locked>, home: &Path) -> Result<Installation> {
+    /// The host's packages in the text of a lock, to be installed below `home`.
+    pub(crate) fn new(lock: &str, home: &Path) -> Result<Installation> {
         std::fs::create_dir_all(home).with_context(|| format!("make `{}`", home.display()))?;
-        Ok(Installation { locked, home: home.to_owned() })
+        Ok(Installation { locked: host_packages(lock)?, home: home.to_owned() })
     }
 
     pub(super) fn count(&self) -> usize {
@@ -77,7 +60,6 @@ impl Installation {
     /// Makes the archive of the installed system, unless one of these very packages is there.
     pub(super) fn make(&self) -> Result<Made> {
         let stamp = self.home.join("stamp");
-        let repository = self.home.join("repository");
         let mut wanted = String::new();
         for locked in &self.locked {
             writeln!(wanted, "{} {}", locked.name, locked.digest)?;
@@ -86,6 +68,24 @@ impl Installation {
             return Ok(Made::Before);
         }
         let _ = std::fs::remove_file(&stamp);
+        let repository = self.repository()?;
+        let fresh = self.home.join("installed.tar.part");
+        let log = self.home.join("log");
+        let out = std::fs::File::create(&log).context("make mmdebstrap's log")?;
+        let mut command = self.command(&repository, "tar", &fresh)?;
+        command.stdin(Stdio::null()).stdout(out.try_clone().context("share mmdebstrap's log")?);
+        let status = command.stderr(out).status().context("start `mmdebstrap`")?;
+        if !status.success() {
+            bail!("`mmdebstrap` ended with {status}: see `{}`", log.display());
+        }
+        std::fs::rename(&fresh, self.archive()).context("put the installed system in place")?;
+        write(&stamp, &wanted)?;
+        Ok(Made::Anew)
+    }
+
+    /// A repository of the locked packages and those that the image does without.
+    pub(crate) fn repository(&self) -> Result<PathBuf> {
+        let repository = self.home.join("repository");
         let _ = std::fs::remove_dir_all(&repository);
         std::fs::create_dir_all(&repository)
             .with_context(|| format!("make `{}`", repository.display()))?;
@@ -98,12 +98,7 @@ impl Installation {
             index += &stanza(&file, &digest(&file)?)?;
         }
         write(&repository.join("Packages"), &index)?;
-        // mmdebstrap looks for essential packages in the suite that it is told.
-        let release = format!("Suite: {SUITE}\nCodename: {SUITE}\n");
-        write(&repository.join("Release"), &release)?;
-        self.mmdebstrap(&repository)?;
-        write(&stamp, &wanted)?;
-        Ok(Made::Anew)
+        Ok(repository)
     }
 
     /// What scripts and the package manager need, and no image holds: downloaded by apt, which
@@ -143,28 +138,20 @@ impl Installation {
         Ok(added)
     }
 
-    fn mmdebstrap(&self, repository: &Path) -> Result<()> {
+    /// The installer, from a repository into `to`, of one of its own formats.
+    pub(crate) fn command(&self, repository: &Path, format: &str, to: &Path) -> Result<Command> {
         let names: Vec<&str> = self.locked.iter().map(|locked| locked.name.as_str()).collect();
-        let fresh = self.home.join("installed.tar.part");
-        let log = self.home.join("log");
-        let out = std::fs::File::create(&log).context("make mmdebstrap's log")?;
-        let status = Command::new("mmdebstrap")
-            .args(["--variant=essential", "--format=tar", "--architectures=amd64"])
+        let mut command = tool("mmdebstrap")?;
+        command
+            .args(["--variant=essential", "--architectures=amd64"])
+            .arg(format!("--format={format}"))
             .arg("--aptopt=APT::Sandbox::User \"root\"")
             .arg(format!("--include={}", names.join(",")))
             .arg(SUITE)
-            .arg(&fresh)
+            .arg(to)
             .arg(format!("deb [trusted=yes] copy:{} ./", repository.display()))
-            .env("LC_ALL", "C")
-            .stdin(Stdio::null())
-            .stdout(out.try_clone().context("share mmdebstrap's log")?)
-            .stderr(out)
-            .status()
-            .context("start `mmdebstrap`")?;
-        if !status.success() {
-            bail!("`mmdebstrap` ended with {status}: see `{}`", log.display());
-        }
-        std::fs::rename(&fresh, self.archive()).context("put the installed system in place")
+            .env("LC_ALL", "C");
+        Ok(command)
     }
 
     /// Paths that belong to installed packages outside the lock, and to none of it; and how many
@@ -199,10 +186,9 @@ fn real(installed: &Walk, path: &str) -> String {
 
 /// Puts a locked package from the store into the repository; its index entry. apt checks the
 /// lock's digest.
-fn add_locked(locked: &Locked, repository: &Path) -> Result<String> {
-    let Locked { name, version, architecture, digest } = locked;
-    let (head, tail) = digest.split_at_checked(2).context("read a digest")?;
-    let blob = target().join("store/blobs").join(head).join(tail);
+fn add_locked(locked: &Package, repository: &Path) -> Result<String> {
+    let Package { name, version, architecture, digest, .. } = locked;
+    let blob = target().join("store").join(locked.blob());
     let blob = std::fs::canonicalize(&blob)
         .with_context(|| format!("find `{name}` in the store: bake the profile first"))?;
     let file = format!("{name}_{}_{architecture}.deb", version.replace(':', "%3a"));
@@ -236,16 +222,14 @@ mod tests {
 
     #[test]
     fn only_packages_of_the_host_are_installed() {
+        let digest = "ab".repeat(32);
         let line = |name: &str, roles: &str| {
-            format!(
-                "package  {name}  1-1  amd64  9  ab12  debian  pool/x.deb  s  1  -  -  index  F  {roles}  -\n"
-            )
+            let rest = format!("debian  pool/x.deb  s  1  -  -  index  F  {roles}  -");
+            format!("package  {name}  1-1  amd64  9  {digest}  {rest}\n")
         };
         let lock = format!("lock  1\n{}{}", line("a", "host,initrd"), line("b", "initrd"));
         let found = host_packages(&lock).unwrap();
-        assert_eq!(found.len(), 1);
-        assert_eq!((found[0].name.as_str(), found[0].digest.as_str()), ("a", "ab12"));
-        assert!(host_packages("lock  1\n").is_err());
-        assert!(host_packages("package  a  1\n").is_err());
+        assert_eq!((found.len(), found[0].name.as_str()), (1, "a"));
+        assert!(host_packages(&format!("lock  1\n{}", line("b", "initrd"))).is_err());
     }
 }

@@ -13,6 +13,7 @@ use anyhow::Result;
 use clap::Subcommand;
 
 pub(crate) use closure::of_all as closures;
+pub(crate) use install::Installation;
 pub(crate) use tree::judge as tree;
 
 /// What is judged.

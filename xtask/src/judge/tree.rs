@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::compare::{Difference, differences};
 use super::exact;
-use super::install::{Installation, Made, host_packages};
+use super::install::{Installation, Made};
 use super::list::List;
 use super::walk::Walk;
 use crate::Build;
@@ -76,7 +76,7 @@ fn installed(profile: &Profile, home: &Path) -> Result<Compared> {
     let lock = lock(profile)?;
     let lock = std::fs::read_to_string(&lock)
         .with_context(|| format!("read the lock `{}`", lock.display()))?;
-    let installation = Installation::new(host_packages(&lock)?, home)?;
+    let installation = Installation::new(&lock, home)?;
     let start = Instant::now();
     let made = installation.make()?;
     let how = if made == Made::Anew { "installed" } else { "installed before" };
