@@ -302,7 +302,7 @@ fn what_scripts_plainly_say_is_done_and_rules_win() {
         group: "adm".to_owned(),
     };
     a.facts = vec![
-        Fact::Users(vec!["u _a - - /var/a".to_owned(), "g ours -".to_owned()]),
+        Fact::Users(["u _a - - /var/a", "g ours -", "g both -"].map(str::to_owned).to_vec()),
         directory("/var/log/a"),
         directory("/run/a"),
         directory("/usr/bin/ping/below"),
@@ -317,7 +317,7 @@ fn what_scripts_plainly_say_is_done_and_rules_win() {
         },
     ];
     let b = package(&store, "b", &[("usr/bin/b", "=b")]);
-    let rule = r#"{"users": ["g ours 900 -"]}"#;
+    let rule = r#"{"users": ["g ours 900 -", "u both 901"]}"#;
     let (tree, merged) = merge(&store, &of(&[&a, &b], rules(&[("a", rule)]))).unwrap();
     assert_eq!(merged.warnings, Vec::<String>::new());
     let log = tree.get("var/log/a").unwrap();

@@ -98,6 +98,9 @@ impl Installation {
             index += &stanza(&file, &digest(&file)?)?;
         }
         write(&repository.join("Packages"), &index)?;
+        // mmdebstrap looks for essential packages in the suite that it is told.
+        let release = format!("Suite: {SUITE}\nCodename: {SUITE}\n");
+        write(&repository.join("Release"), &release)?;
         Ok(repository)
     }
 

@@ -164,6 +164,10 @@ fn stated_users(ruled: &str, imported: &[&Imported]) -> String {
         format!("{kind} {}", names.join(" "))
     };
     let mut named: BTreeSet<String> = ruled.lines().map(key).collect();
+    // A user's line makes the group of its name too, with the number that the rule gave.
+    let groups: Vec<String> =
+        named.iter().filter_map(|key| Some(format!("g {}", key.strip_prefix("u ")?))).collect();
+    named.extend(groups);
     let mut text = String::new();
     for fact in imported.iter().flat_map(|one| &one.facts) {
         let Fact::Users(lines) = fact else { continue };
