@@ -5,6 +5,7 @@
 //! wants, or what becomes of their files. A package's own habits and its family's words stay here.
 
 mod archive;
+mod capability;
 mod container;
 mod dependency;
 mod extended;
@@ -21,6 +22,7 @@ mod version;
 mod words;
 
 pub use archive::*;
+pub use capability::*;
 pub use dependency::*;
 pub use index::*;
 pub use record::*;

@@ -5,7 +5,7 @@ mod accounts;
 use accounts::{adduser, group, useradd};
 
 use crate::shell::{Step, When, only_asks, silent};
-use crate::{Fact, words};
+use crate::{CapabilitySets, Fact, words};
 
 /// What one command comes to.
 pub(crate) enum Meaning {
@@ -232,69 +232,12 @@ fn install(words: &[&str]) -> Option<Vec<Fact>> {
     Some(facts)
 }
 
-/// setcap(8): one clause of cap_text_formats(7).
+/// setcap(8).
 fn capabilities(text: &str, path: &str) -> Option<Vec<Fact>> {
-    let at = text.find(['=', '+'])?;
-    let (names, flags) = (&text[..at], &text[at + 1..]);
-    let mut bits = 0u64;
-    for name in names.split(',') {
-        let name = name.strip_prefix("cap_")?;
-        bits |= 1 << CAPABILITIES.iter().position(|known| *known == name)?;
-    }
-    flags.chars().all(|c| "eip".contains(c)).then_some(())?;
-    let of = |flag: char| if flags.contains(flag) { bits } else { 0 };
-    Some(vec![Fact::Capabilities {
-        path: path.to_owned(),
-        permitted: of('p'),
-        inheritable: of('i'),
-        effective: flags.contains('e'),
-    }])
+    let CapabilitySets { permitted, inheritable, effective } = CapabilitySets::parse(text).ok()?;
+    let path = path.to_owned();
+    Some(vec![Fact::Capabilities { path, permitted, inheritable, effective }])
 }
-
-/// capability.h of Linux: the number of each is its place.
-const CAPABILITIES: &[&str] = &[
-    "chown",
-    "dac_override",
-    "dac_read_search",
-    "fowner",
-    "fsetid",
-    "kill",
-    "setgid",
-    "setuid",
-    "setpcap",
-    "linux_immutable",
-    "net_bind_service",
-    "net_broadcast",
-    "net_admin",
-    "net_raw",
-    "ipc_lock",
-    "ipc_owner",
-    "sys_module",
-    "sys_rawio",
-    "sys_chroot",
-    "sys_ptrace",
-    "sys_pacct",
-    "sys_admin",
-    "sys_boot",
-    "sys_nice",
-    "sys_resource",
-    "sys_time",
-    "sys_tty_config",
-    "mknod",
-    "lease",
-    "audit_write",
-    "audit_control",
-    "setfcap",
-    "mac_override",
-    "mac_admin",
-    "syslog",
-    "wake_alarm",
-    "block_suspend",
-    "audit_read",
-    "perfmon",
-    "bpf",
-    "checkpoint_restore",
-];
 
 /// dpkg-divert(1), `--add --rename`: another package's file is put aside.
 fn divert(words: &[&str]) -> Option<Vec<Fact>> {
