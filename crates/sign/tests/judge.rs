@@ -48,6 +48,25 @@ impl Bench {
         }
         run(&mut command)
     }
+
+    /// What openssl says of a detached PKCS#7 signature over `content` by a certificate's key.
+    fn verify(&self, signature: &Path, content: &Path, certificate: &Path) -> Ran {
+        self.openssl(&[
+            &"smime",
+            &"-verify",
+            &"-binary",
+            &"-inform",
+            &"der",
+            &"-in",
+            &signature,
+            &"-content",
+            &content,
+            &"-certfile",
+            &certificate,
+            &"-nointern",
+            &"-noverify",
+        ])
+    }
 }
 
 /// A PE32+ image with one section; `sbsign` takes it.
@@ -152,23 +171,7 @@ fn a_root_hash_signature_is_openssls_byte_for_byte() {
     assert_eq!(ours, fs::read(theirs).unwrap());
 
     let signature = bench.file("signature", &ours);
-    let verify = |content: &Path| {
-        bench.openssl(&[
-            &"smime",
-            &"-verify",
-            &"-binary",
-            &"-inform",
-            &"der",
-            &"-in",
-            &signature,
-            &"-content",
-            &content,
-            &"-certfile",
-            &certificate,
-            &"-nointern",
-            &"-noverify",
-        ])
-    };
+    let verify = |content: &Path| bench.verify(&signature, content, &certificate);
     assert!(verify(&hash).ok);
     let other = bench.file("other", Digest::of(b"other tree").to_string().as_bytes());
     assert!(!verify(&other).ok, "another root hash is refused");

@@ -86,23 +86,7 @@ fn verifies(bench: &Bench, by: Role, signature: &[u8], content: &[u8]) -> bool {
     let signature = bench.file("wrapped", &wrapped);
     let content = bench.file("content", content);
     let certificate = bench.key(&format!("{}.crt", by.name()));
-    bench
-        .openssl(&[
-            &"smime",
-            &"-verify",
-            &"-binary",
-            &"-inform",
-            &"der",
-            &"-in",
-            &signature,
-            &"-content",
-            &content,
-            &"-certfile",
-            &certificate,
-            &"-nointern",
-            &"-noverify",
-        ])
-        .ok
+    bench.verify(&signature, &content, &certificate).ok
 }
 
 /// An empty variable store of 4 KiB in a volume of 8.
