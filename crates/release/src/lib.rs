@@ -4,11 +4,15 @@
 //! digest and purpose, so that nobody has to guess from file names. The crate does not know how
 //! any artifact was made.
 
+mod part;
+
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use store::Blob;
+
+pub use part::{PARTS, Part, Place};
 
 /// The file in which a [`Manifest`] is handed over.
 pub const MANIFEST: &str = "result.json";
