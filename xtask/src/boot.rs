@@ -63,7 +63,7 @@ pub(crate) fn boot(options: &Options) -> Result<()> {
     };
     let stage = Stage::set(&profile.name, &baked.disk, options.size.as_deref())?;
     let outcome = match (options.check, options.headless) {
-        (true, _) => look_inside(&stage, &profile, &baked),
+        (true, _) => look_inside(&stage, &profile, &baked).map(|said| println!("{said}")),
         (false, true) => headless(&stage),
         (false, false) => interactive(&stage),
     };
@@ -75,8 +75,9 @@ pub(crate) fn boot(options: &Options) -> Result<()> {
     outcome
 }
 
-/// Boots the stage's disk twice; an error unless the guest is what its profile and inventory say.
-pub(crate) fn look_inside(stage: &Stage, profile: &Profile, baked: &Baked) -> Result<()> {
+/// Boots the stage's disk twice and gives what was seen, a line each; an error unless the guest is
+/// what its profile and inventory say.
+pub(crate) fn look_inside(stage: &Stage, profile: &Profile, baked: &Baked) -> Result<String> {
     let listing = baked.inventory.as_deref().map(Listing::read).transpose()?;
     let expected = Expected {
         root_hash: baked.root_hash.clone(),
@@ -253,17 +254,17 @@ pub(crate) fn refused(console: &str) -> bool {
     console.contains("access denied") || console.contains("security violation")
 }
 
-/// Prints each check; an error unless all hold.
-pub(crate) fn report(checks: &[Check]) -> Result<()> {
-    for Check { what, ok, fact } in checks {
-        println!("{:7} {what}  ({fact})", if *ok { "ok" } else { "FAILED" });
-    }
+/// A line for each check; an error with the same lines unless all hold.
+pub(crate) fn report(checks: &[Check]) -> Result<String> {
+    let lines = checks.iter().map(|Check { what, ok, fact }| {
+        format!("{:7} {what}  ({fact})", if *ok { "ok" } else { "FAILED" })
+    });
+    let said = lines.collect::<Vec<_>>().join("\n");
     let failed = checks.iter().filter(|check| !check.ok).count();
     if failed > 0 {
-        bail!("{failed} of {} checks failed", checks.len());
+        bail!("{failed} of {} checks failed\n{said}", checks.len());
     }
-    println!("all {} checks passed", checks.len());
-    Ok(())
+    Ok(format!("{said}\nall {} checks passed", checks.len()))
 }
 
 #[cfg(test)]
@@ -273,8 +274,10 @@ mod tests {
     #[test]
     fn one_failed_check_fails_the_boot() {
         let check = |ok| Check { what: "a", ok, fact: String::new() };
-        assert!(report(&[check(true), check(true)]).is_ok());
-        assert!(report(&[check(true), check(false)]).is_err());
+        let said = report(&[check(true), check(true)]).unwrap();
+        assert!(said.contains("all 2 checks passed"), "{said}");
+        let error = report(&[check(true), check(false)]).unwrap_err().to_string();
+        assert!(error.contains("1 of 2 checks failed") && error.contains("FAILED"), "{error}");
     }
 
     #[test]

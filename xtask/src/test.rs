@@ -161,26 +161,13 @@ const EXAMPLE: &str = "newcomers";
 
 fn images(tally: &mut Tally, options: &Options) {
     tally.step("closures are apt's", || judge::closures(options.mirror.as_deref()));
-    for name in ["mini", "container-host", EXAMPLE] {
-        let baked = tally.step(format!("image {name}"), || {
-            // An archive moves without us: a script that changed since it was read is reported
-            // here, and is no failure.
-            let mut build = Build::plain(name, options.mirror.clone());
-            build.rest = ["--unreviewed-scripts", "warn"].map(str::to_owned).into();
-            let profile = Profile::find(name)?;
-            bake(&profile, &build)?;
-            let unreviewed = image::unreviewed(&profile.output())?;
-            println!("{} scripts that nobody has reviewed", unreviewed.len());
-            unreviewed.iter().for_each(|script| println!("unreviewed  {script}"));
-            Ok(())
-        });
-        if baked {
-            // The larger disk of one of them shows that root grows to its end.
-            let size = (name == "mini").then_some("10G");
-            tally.step(format!("boot {name} twice, look inside"), || looked_into(name, size));
-        }
+    let baked: Vec<&str> = ["mini", "container-host", EXAMPLE]
+        .into_iter()
+        .filter(|name| tally.step(format!("image {name}"), || baked(name, options)))
+        .collect();
+    for name in &baked {
         // The example's packages begin work when they are installed: a cluster, logs.
-        if baked && name != EXAMPLE {
+        if *name != EXAMPLE {
             tally.step(format!("judge: tree of {name}"), || judge::tree(&Profile::find(name)?));
         }
     }
@@ -188,27 +175,50 @@ fn images(tally: &mut Tally, options: &Options) {
         return;
     };
     tally.step("reproduced: mini", || repro::show(&Profile::find("mini")?));
-    let booted = Stage::folder("mini").join(Stage::OVERLAY);
+
     let disk = &good.disk;
+    // The longest first.
+    let looked = baked.iter().rev().map(|name| Case {
+        name: format!("boot {name} twice, look inside"),
+        work: Box::new(move || looked_into(name)),
+    });
     let refused = refusals::names().map(|name| Case {
         name: format!("refused: {name}"),
         work: Box::new(move || refusals::refuse(name, disk)),
     });
+    tally.pairs(looked.chain(refused).collect());
+
+    let booted = Stage::folder("mini").join(Stage::OVERLAY);
     let second = booted.as_path();
     let twins = twins::names().map(|name| Case {
         name: format!("twin disk: {name}"),
         work: Box::new(move || twins::show(name, disk, second)),
     });
-    tally.pairs(refused.chain(twins).collect());
+    tally.pairs(twins.collect());
     if options.only.is_none() {
         let _ = std::fs::remove_file(&booted);
     }
 }
 
+fn baked(name: &str, options: &Options) -> Result<()> {
+    // An archive moves without us: a script that changed since it was read is reported here, and
+    // is no failure.
+    let mut build = Build::plain(name, options.mirror.clone());
+    build.rest = ["--unreviewed-scripts", "warn"].map(str::to_owned).into();
+    let profile = Profile::find(name)?;
+    bake(&profile, &build)?;
+    let unreviewed = image::unreviewed(&profile.output())?;
+    println!("{} scripts that nobody has reviewed", unreviewed.len());
+    unreviewed.iter().for_each(|script| println!("unreviewed  {script}"));
+    Ok(())
+}
+
 /// Leaves the booted disk: the twins need one.
-fn looked_into(name: &str, size: Option<&str>) -> Result<()> {
+fn looked_into(name: &str) -> Result<String> {
     let profile = Profile::find(name)?;
     let baked = Baked::of(&profile.output())?;
+    // The larger disk of one of them shows that root grows to its end.
+    let size = (name == "mini").then_some("10G");
     let stage = Stage::set(name, &baked.disk, size)?;
     boot::look_inside(&stage, &profile, &baked)
 }
