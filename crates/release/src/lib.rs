@@ -4,6 +4,7 @@
 //! digest and purpose, so that nobody has to guess from file names. The crate does not know how
 //! any artifact was made.
 
+pub mod order;
 mod part;
 
 use std::collections::BTreeMap;
