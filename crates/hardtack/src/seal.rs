@@ -79,7 +79,7 @@ pub fn commit(plan: &Plan, host: &Host, signer: &dyn Signer, pool: &Pool) -> Res
         signer: &signer.certificate(Role::Release)?,
     };
     let sign = |bytes: &[u8]| -> Result<Vec<u8>> {
-        let form = Form::OpenPgp { bytes: bytes.to_vec(), created: plan.lock.epoch };
+        let form = Form::OpenPgp { bytes: bytes.to_vec(), created: plan.lock.epoch, expires: None };
         let request = Request { name: "commit".to_owned(), role: Role::Release, form };
         let signature = signer.sign(std::slice::from_ref(&request))?;
         Ok(signature.into_iter().next().context("no signature came back for the commit")?.0)

@@ -109,8 +109,8 @@ impl Directory {
                 pkcs7::detached(self.pair(request.role)?, text.as_bytes())
             }
             Form::Variable { bytes } => pkcs7::variable(self.pair(request.role)?, bytes),
-            Form::OpenPgp { bytes, created } if request.role == Role::Release => {
-                self.release()?.sign(bytes, *created)
+            Form::OpenPgp { bytes, created, expires } if request.role == Role::Release => {
+                self.release()?.sign(bytes, *created, *expires)
             }
             Form::OpenPgp { .. } => bail!("the {} key makes no OpenPGP", request.role.name()),
         }

@@ -1,6 +1,6 @@
 //! OpenPGP keys and detached signatures (RFC 9580; version 4, which GnuPG 2.2 reads too).
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use pgp::composed::{Deserializable, SignedKeyDetails, SignedSecretKey};
 use pgp::crypto::ed25519::{self, Mode};
 use pgp::crypto::eddsa_legacy;
@@ -12,8 +12,8 @@ use pgp::packet::{
 };
 use pgp::ser::Serialize;
 use pgp::types::{
-    EddsaLegacyPublicParams, KeyDetails, KeyVersion, Password, PlainSecretParams, PublicParams,
-    SecretParams, Tag, Timestamp,
+    Duration, EddsaLegacyPublicParams, KeyDetails, KeyVersion, Password, PlainSecretParams,
+    PublicParams, SecretParams, Tag, Timestamp,
 };
 use store::Epoch;
 
@@ -77,10 +77,25 @@ impl ReleaseKey {
         self.0.details.users.iter().filter_map(|user| user.id.as_str())
     }
 
-    /// A detached binary signature of `bytes` that says it was made at `created`.
-    pub(crate) fn sign(&self, bytes: &[u8], created: Epoch) -> Result<Vec<u8>> {
+    /// A detached binary signature of `bytes` that says it was made at `created` and holds for
+    /// `expires` seconds from then.
+    pub(crate) fn sign(
+        &self,
+        bytes: &[u8],
+        created: Epoch,
+        expires: Option<u32>,
+    ) -> Result<Vec<u8>> {
         let key = &self.0.primary_key;
-        let config = config(key, SignatureType::Binary, timestamp(created)?)?;
+        let created = timestamp(created)?;
+        let mut config = config(key, SignatureType::Binary, created)?;
+        if let Some(seconds) = expires {
+            // In the format 0 means that it never expires: the opposite of what was asked.
+            ensure!(seconds > 0, "a signature that holds for no time is not made");
+            let end = created.as_secs().checked_add(seconds);
+            end.context("the signature's end does not fit in OpenPGP's 32 bits")?;
+            let data = SubpacketData::SignatureExpirationTime(Duration::from_secs(seconds));
+            config.hashed_subpackets.push(regular(data)?);
+        }
         let signature =
             config.sign(key, &Password::empty(), bytes).context("sign with the OpenPGP key")?;
         packet(&signature)

@@ -63,6 +63,9 @@ pub enum Form {
         bytes: Vec<u8>,
         /// When the signature says that it was made; 32 bits.
         created: Epoch,
+        /// Seconds after `created` until it no longer holds (RFC 9580, 5.2.3.18), at least one;
+        /// `None`: it holds for ever.
+        expires: Option<u32>,
     },
 }
 

@@ -181,8 +181,10 @@ fn a_root_hash_signature_is_openssls_byte_for_byte() {
 fn gpgv_takes_our_release_signature_and_no_other() {
     let bench = Bench::new("openpgp");
     let bytes = b"SHA256SUMS".to_vec();
-    let ours =
-        bench.sign(Role::Release, Form::OpenPgp { bytes: bytes.clone(), created: SIGNED_AT });
+    let ours = bench.sign(
+        Role::Release,
+        Form::OpenPgp { bytes: bytes.clone(), created: SIGNED_AT, expires: None },
+    );
     let keyring = bench.file("keyring", &bench.keys.certificate(Role::Release).unwrap());
     let signature = bench.file("signature", &ours);
     let verify = |content: &[u8]| {
@@ -195,6 +197,37 @@ fn gpgv_takes_our_release_signature_and_no_other() {
     assert!(good.text.contains("Nov 13 02:13:20 2025"), "the time is the one given: {}", good.text);
     assert!(!verify(b"SHA256SUMs").ok, "a changed byte is refused");
     assert_eq!(fs::read(bench.key("release.pub.pgp")).unwrap(), fs::read(keyring).unwrap());
+}
+
+#[test]
+fn gnupg_takes_a_signature_until_it_expires_and_not_after() {
+    let bench = Bench::new("openpgp-expiry");
+    let bytes = b"SHA256SUMS".to_vec();
+    let day = 24 * 60 * 60;
+    let form = Form::OpenPgp { bytes: bytes.clone(), created: SIGNED_AT, expires: Some(30 * day) };
+    let signature = bench.file("signature", &bench.sign(Role::Release, form));
+    let content = bench.file("content", &bytes);
+    let gpg = |arguments: &[&dyn AsRef<std::ffi::OsStr>]| {
+        let mut gpg = tool("gpg");
+        gpg.args(["--batch", "--no-tty", "--trust-model", "always", "--homedir"]).arg(&bench.path);
+        arguments.iter().for_each(|argument| {
+            gpg.arg(argument.as_ref());
+        });
+        run(&mut gpg)
+    };
+    let ran = gpg(&[&"--import", &bench.key("release.pub.pgp")]);
+    assert!(ran.ok, "{}", ran.text);
+    let verify = |at: u64| {
+        let at = format!("{at}!");
+        gpg(&[&"--faked-system-time", &at, &"--verify", &signature, &content])
+    };
+    let before = verify(SIGNED_AT.0 + u64::from(30 * day) - 1);
+    assert!(before.ok && before.text.contains("Signature expires"), "{}", before.text);
+    let after = verify(SIGNED_AT.0 + u64::from(30 * day) + 1);
+    assert!(!after.ok && after.text.contains("Expired signature"), "{}", after.text);
+    // What is long past by the machine's own clock too.
+    let today = gpg(&[&"--verify", &signature, &content]);
+    assert!(!today.ok && today.text.contains("Expired signature"), "{}", today.text);
 }
 
 #[test]
@@ -296,11 +329,13 @@ fn elliptic_keys_strangers_certificates_and_missing_keys_are_refused_by_name() {
 #[test]
 fn requests_that_make_no_sense_are_refused() {
     let bench = Bench::new("requests");
-    let openpgp = Form::OpenPgp { bytes: vec![], created: SIGNED_AT };
+    let openpgp = |created, expires| Form::OpenPgp { bytes: vec![], created, expires };
     for (role, form) in [
-        (Role::Boot, openpgp.clone()),
+        (Role::Boot, openpgp(SIGNED_AT, None)),
         (Role::Release, Form::Authenticode { digest: [0; 32] }),
-        (Role::Release, Form::OpenPgp { bytes: vec![], created: Epoch(1 << 32) }),
+        (Role::Release, openpgp(Epoch(1 << 32), None)),
+        (Role::Release, openpgp(SIGNED_AT, Some(0))),
+        (Role::Release, openpgp(SIGNED_AT, Some(u32::MAX))),
         (Role::Verity, Form::RootHash { text: "DEADBEEF".into() }),
     ] {
         let request = Request { name: "x.efi".into(), role, form };

@@ -89,7 +89,7 @@ impl Bench {
     pub(crate) fn publish(&self, date: &str, packages: &[Package]) {
         let keys = Directory::open(&keys()).unwrap();
         let sign = |bytes: &[u8]| {
-            let form = Form::OpenPgp { bytes: bytes.to_vec(), created: SIGNED };
+            let form = Form::OpenPgp { bytes: bytes.to_vec(), created: SIGNED, expires: None };
             let request = Request { name: "archive".to_owned(), role: Role::Release, form };
             keys.sign(&[request]).unwrap().remove(0).0
         };
