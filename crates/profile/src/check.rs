@@ -98,6 +98,33 @@ pub(crate) fn check_argument(argument: &str) -> Result<()> {
     Ok(())
 }
 
+/// Checks a line of SBAT: component, generation, vendor, its package, version, address.
+///
+/// The components of stub, kernel and UKI are their makers' (shim, SBAT.md), and `sbat` is the
+/// format's own.
+pub(crate) fn check_sbat(line: &str) -> Result<()> {
+    const OTHERS: [&str; 3] = ["sbat", "uki", "systemd-stub"];
+    let shown: String = line.chars().take(200).collect();
+    let shown = shown.escape_debug();
+    let columns: Vec<&str> = line.split(',').collect();
+    let printable = line.bytes().all(|b| (0x20..0x7f).contains(&b));
+    if columns.len() != 6 || !printable || columns.iter().any(|column| column.trim().is_empty()) {
+        bail!(
+            "`{shown}` is no line of SBAT: `component,generation,vendor,package,version,address`, \
+             printable ASCII, none of them empty"
+        );
+    }
+    let (component, generation) = (columns[0], columns[1]);
+    if let Some(other) = OTHERS.iter().find(|other| **other == component) {
+        bail!("the component `{other}` of `{shown}` is not an image's own");
+    }
+    let plain = !generation.starts_with('0') && generation.bytes().all(|b| b.is_ascii_digit());
+    if !plain || generation.parse::<u16>().is_err() {
+        bail!("the generation `{generation}` of `{shown}` is no number from 1 to {}", u16::MAX);
+    }
+    Ok(())
+}
+
 /// Checks a path or path pattern inside the tree.
 pub(crate) fn check_pattern(pattern: &str) -> Result<()> {
     let bad = |part: &str| matches!(part, "" | "." | "..") || part.len() > 255;

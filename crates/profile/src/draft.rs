@@ -8,7 +8,7 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{DeserializeOwned, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::{Arch, Credentials};
+use crate::{Arch, Credentials, Reboot};
 
 /// The keys of a profile.
 #[derive(Debug, Default, Deserialize)]
@@ -27,6 +27,8 @@ pub(crate) struct Draft {
     pub(crate) layout: Layout,
     pub(crate) outputs: Change<Vec<String>>,
     pub(crate) version: Option<String>,
+    pub(crate) updates: Option<Updates>,
+    pub(crate) health: Health,
     pub(crate) credentials: Option<Credentials>,
     pub(crate) scripts: BTreeMap<String, Lines>,
     pub(crate) setid: BTreeMap<String, String>,
@@ -66,6 +68,29 @@ pub(crate) struct Units {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Kernel {
     pub(crate) args: Change<Vec<String>>,
+    pub(crate) sbat: Change<Vec<String>>,
+}
+
+/// See [`crate::Updates`]; times as `30d`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Updates {
+    pub(crate) feed: Option<String>,
+    pub(crate) channel: Option<String>,
+    pub(crate) auto: Option<bool>,
+    pub(crate) window: Option<String>,
+    pub(crate) reboot: Option<Reboot>,
+    pub(crate) valid: Option<String>,
+    pub(crate) floor: Option<String>,
+}
+
+/// See [`crate::Health`]; times as `10min`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Health {
+    pub(crate) units: Change<Vec<String>>,
+    pub(crate) network: Option<bool>,
+    pub(crate) time: Option<String>,
 }
 
 /// See [`crate::Layout`]; sizes as `512 MiB`.

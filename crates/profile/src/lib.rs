@@ -13,6 +13,7 @@ pub mod fuzz;
 mod overlay;
 mod resolve;
 mod source;
+mod updates;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ pub use check::{check_version, label};
 pub use overlay::{Overlay, overlays};
 pub use resolve::{load, parse};
 pub use source::text;
+pub use updates::{Health, Reboot, Updates, seconds};
 pub use yaml::{advice, yaml};
 
 /// A profile, folded over its ancestors and checked.
@@ -49,12 +51,19 @@ pub struct Profile {
     /// The kernel's command line as far as it depends on the profile alone, in order. It holds
     /// `systemd.import_credentials=no` where [`Credentials::None`] is asked for.
     pub kernel_args: Vec<String>,
+    /// Components of the unified kernel image that can be revoked by generation, a line of SBAT
+    /// each (shim, SBAT.md).
+    pub sbat: Vec<String>,
     /// The layout of the disk.
     pub layout: Layout,
     /// Names of disk formats to write.
     pub outputs: Vec<String>,
     /// The version, where the profile fixes it.
     pub version: Option<String>,
+    /// Where the next version comes from; `None` where no file says anything of it.
+    pub updates: Option<Updates>,
+    /// What a version on trial has to prove.
+    pub health: Health,
     /// Whether the platform may hand in credentials.
     pub credentials: Credentials,
     /// Maintainer scripts that somebody read and found unneeded, by package.

@@ -1,18 +1,19 @@
 //! From files to one profile: the fold over the ancestors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
 use crate::check::{
     bytes, check_argument, check_beside, check_id, check_package, check_pattern, check_reason,
-    check_unit,
+    check_sbat, check_unit,
 };
 use crate::draft::{self, Change, Draft};
+use crate::updates::{fold_health, fold_updates};
 use crate::{
-    Acknowledgement, Arch, Archive, Credentials, Layout, Profile, UnitState, check_version, label,
-    yaml,
+    Acknowledgement, Arch, Archive, Credentials, Health, Layout, Profile, UnitState, check_version,
+    label, yaml,
 };
 
 /// How many ancestors a profile may have.
@@ -107,6 +108,7 @@ fn empty(path: &Path) -> Result<Profile> {
         units: BTreeMap::new(),
         users: Vec::new(),
         kernel_args: Vec::new(),
+        sbat: Vec::new(),
         layout: Layout {
             name: DEFAULT_LAYOUT.to_owned(),
             esp: None,
@@ -118,6 +120,8 @@ fn empty(path: &Path) -> Result<Profile> {
         },
         outputs: Vec::new(),
         version: None,
+        updates: None,
+        health: Health::default(),
         credentials: Credentials::default(),
         scripts: BTreeMap::new(),
         setid: BTreeMap::new(),
@@ -160,10 +164,15 @@ fn fold(profile: &mut Profile, path: &Path, draft: Draft) -> Result<()> {
     fold_set(&mut profile.users, draft.users, check_line).context("key `users`")?;
     fold_set(&mut profile.kernel_args, draft.kernel.args, check_argument)
         .context("key `kernel.args`")?;
+    fold_set(&mut profile.sbat, draft.kernel.sbat, check_sbat).context("key `kernel.sbat`")?;
     fold_set(&mut profile.outputs, draft.outputs, check_id).context("key `outputs`")?;
     fold_set(&mut profile.keep, draft.keep, check_pattern).context("key `keep`")?;
     fold_set(&mut profile.modules, draft.modules, check_package).context("key `modules`")?;
     fold_layout(&mut profile.layout, draft.layout).context("key `layout`")?;
+    if let Some(updates) = draft.updates {
+        fold_updates(&mut profile.updates, updates).context("key `updates`")?;
+    }
+    fold_health(&mut profile.health, draft.health).context("key `health`")?;
     for (package, lines) in draft.scripts {
         check_package(&package).context("key `scripts`")?;
         let read = lines.0.iter().map(|line| acknowledgement(line));
@@ -192,6 +201,16 @@ fn finish(profile: &mut Profile) -> Result<()> {
     }
     if profile.keep.is_empty() && !profile.modules.is_empty() {
         bail!("key `modules` chooses among what `keep` keeps, and that is nothing");
+    }
+    for unit in &profile.health.units {
+        if let Some(UnitState::Masked(_)) = profile.units.get(unit) {
+            bail!("key `health.units` waits for `{unit}`, which is masked");
+        }
+    }
+    let mut components = BTreeSet::new();
+    let component = |line: &str| line.split(',').next().unwrap_or_default().to_owned();
+    if let Some(twice) = profile.sbat.iter().find(|line| !components.insert(component(line))) {
+        bail!("key `kernel.sbat` names the component `{}` twice: `drop` one", component(twice));
     }
     Ok(())
 }
@@ -242,7 +261,7 @@ fn fold_files(known: &mut Vec<PathBuf>, path: &Path, change: Change<Vec<String>>
 }
 
 /// Drops and adds; what is there already stays where it is.
-fn fold_set(
+pub(crate) fn fold_set(
     known: &mut Vec<String>,
     change: Change<Vec<String>>,
     check: fn(&str) -> Result<()>,

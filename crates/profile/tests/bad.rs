@@ -62,11 +62,18 @@ fn known(before: &str, after: &str) -> Vec<String> {
 #[test]
 fn every_key_with_one_letter_changed_is_an_unknown_key_whose_advice_is_the_key() {
     let archive = "archives: {a: {";
-    let places =
-        [("", ""), ("units: {", "}"), ("kernel: {", "}"), ("layout: {", "}"), (archive, "}}")];
+    let places = [
+        ("", ""),
+        ("units: {", "}"),
+        ("kernel: {", "}"),
+        ("layout: {", "}"),
+        ("updates: {", "}"),
+        ("health: {", "}"),
+        (archive, "}}"),
+    ];
     let mut tried = 0;
     for (before, after) in places {
-        let keys = if before == "kernel: {" { vec!["args".into()] } else { known(before, after) };
+        let keys = known(before, after);
         for key in &keys {
             for at in 0..key.len() {
                 for letter in ["q", "z", "x"] {
@@ -223,6 +230,56 @@ fn a_value_of_another_type_has_one_reading_or_none() {
     }
     // `null` is what was not written.
     assert_eq!(parse("version: null\nid: ~", "x.yaml").unwrap(), parse("{}", "x.yaml").unwrap());
+}
+
+#[test]
+fn what_the_update_client_or_its_manager_would_misread_is_refused_by_its_key() {
+    let long = format!("updates: {{feed: 'http://h/{}'}}", "a".repeat(1024));
+    refuse(&[
+        ("updates: {feed: ftp://h/a}", "key `updates`: key `feed`: feed `ftp://h/a` begins with"),
+        ("updates: {feed: h/a}", "neither `http://` nor `https://`"),
+        ("updates: {feed: 'http://'}", "names no host"),
+        ("updates: {feed: 'http:///a'}", "names no host"),
+        ("updates: {feed: 'http://u:secret@h/a'}", "`@` cannot stand in it"),
+        ("updates: {feed: 'http://h/a?b'}", "`?` cannot stand in it"),
+        ("updates: {feed: 'http://h/a#b'}", "`#` cannot stand in it"),
+        ("updates: {feed: 'http://h/a b'}", "` ` cannot stand in it"),
+        ("updates: {feed: \"http://h/a\\nMinVersion=9\"}", "`\\n` cannot stand in it"),
+        (&long, "more than 1024"),
+        ("updates: {channel: Beta}", "key `channel`: channel `Beta` is no name of a channel"),
+        ("updates: {channel: ''}", "lower-case letters, digits, `.` and `-`"),
+        ("updates: {channel: ..}", "is no name of a channel"),
+        ("updates: {channel: a/b}", "is no name of a channel"),
+        ("updates: {auto: yes}", "x.yaml:1:"),
+        ("updates: {reboot: always}", "unknown value `always`"),
+        ("updates: {valid: 30}", "key `valid`: time `30` is not a number with s, min, h or d"),
+        ("updates: {valid: 49711d}", "zero or more than 49710 days"),
+        ("updates: {valid: 0h}", "zero or more than"),
+        ("updates: {floor: 1.0+3}", "key `floor`: version `1.0+3`"),
+        ("updates: {window: ''}", "key `window`: window `` is no calendar event"),
+        ("updates: {window: '3:00; reboot'}", "`;` cannot stand in a calendar event"),
+        ("updates: {window: \"daily\\n[Install]\"}", "`\\n` cannot stand in a calendar event"),
+        ("updates: {window: '%i'}", "`%` cannot stand in a calendar event"),
+        ("health: {units: [a]}", "key `health`: key `units`: `a` is no unit name"),
+        ("health: {units: [a@.service]}", "is a template"),
+        ("health: {time: 10m}", "key `time`: time `10m`"),
+        ("health: {network: 1}", "x.yaml:1:"),
+        (
+            "health: {units: [a.service]}\nunits: {mask: {a.service: because}}",
+            "key `health.units` waits for `a.service`, which is masked",
+        ),
+        ("kernel: {sbat: ['a,1,b,c,1']}", "key `kernel.sbat`: `a,1,b,c,1` is no line of SBAT"),
+        ("kernel: {sbat: ['a,1,b,c,,u']}", "none of them empty"),
+        ("kernel: {sbat: [\"a,1,b,c,1,u\\nsbat,9,b,c,1,u\"]}", "is no line of SBAT"),
+        ("kernel: {sbat: ['a,0,b,c,1,u']}", "the generation `0`"),
+        ("kernel: {sbat: ['a,65536,b,c,1,u']}", "no number from 1 to 65535"),
+        ("kernel: {sbat: ['a,+1,b,c,1,u']}", "the generation `+1`"),
+        ("kernel: {sbat: ['uki,1,b,c,1,u']}", "is not an image's own"),
+        (
+            "kernel: {sbat: ['a,1,b,c,1,u', 'a,2,b,c,1,u']}",
+            "key `kernel.sbat` names the component `a` twice",
+        ),
+    ]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use profile::{Profile, UnitState, load, parse};
+use profile::{Health, Profile, Reboot, UnitState, Updates, load, parse};
 
 /// Loads `top` among files given as text.
 fn load_of(files: &[(&str, &str)], top: &str) -> Result<Profile> {
@@ -39,6 +39,44 @@ fn sets_add_and_drop_and_scalars_replace() {
 }
 
 #[test]
+fn a_child_opts_out_of_updates_in_one_line_and_keeps_the_rest() {
+    let parent = "updates: {feed: http://host/path/, window: '*-*-* 03:00', reboot: window,\n\
+        valid: 12h, floor: 1.0}\nhealth: {units: [a.service], time: 90s}\n\
+        kernel: {sbat: ['x,1,v,p,1,u']}\n";
+    let files = |child: &str| -> Profile {
+        let child = format!("extends: p\n{child}\n");
+        load_of(&[("p.yaml", parent), ("c.yaml", &child)], "c.yaml").unwrap()
+    };
+    let whole = Updates {
+        feed: Some("http://host/path".into()),
+        channel: "stable".into(),
+        auto: true,
+        window: "*-*-* 03:00".into(),
+        reboot: Reboot::Window,
+        valid: 12 * 3600,
+        floor: Some("1.0".into()),
+    };
+    assert_eq!(files("").updates, Some(whole.clone()));
+    let out = Updates { auto: false, ..whole.clone() };
+    assert_eq!(files("updates: {auto: false}").updates, Some(out));
+    let never = Updates { reboot: Reboot::Never, channel: "beta-1".into(), ..whole };
+    assert_eq!(files("updates: {reboot: never, channel: beta-1}").updates, Some(never));
+
+    let health = |child: &str| files(child).health;
+    let all = Health { units: vec!["a.service".into(), "b.timer".into()], network: true, time: 90 };
+    assert_eq!(health("health: {units: [b.timer], network: true}"), all);
+    assert_eq!(health("health: {units: {drop: [a.service]}}").units, [""; 0]);
+    let newer = "kernel: {sbat: {add: ['x,2,v,p,1,u'], drop: ['x,1,v,p,1,u']}}";
+    assert_eq!(files(newer).sbat, ["x,2,v,p,1,u"]);
+
+    let nothing = parse("{}", "x.yaml").unwrap();
+    assert_eq!((nothing.updates, nothing.health.time), (None, 600));
+    let default = parse("updates: {}", "x.yaml").unwrap().updates.unwrap();
+    assert_eq!((default.window.as_str(), default.valid), ("daily", 30 * 24 * 3600));
+    assert!(default.auto && default.reboot == Reboot::Never && default.feed.is_none());
+}
+
+#[test]
 fn dropping_what_nobody_added_is_an_error_that_names_the_file() {
     for (key, what) in [
         ("packages: {drop: [zz]}", "`zz`"),
@@ -46,6 +84,8 @@ fn dropping_what_nobody_added_is_an_error_that_names_the_file() {
         ("outputs: {drop: [vhd]}", "`vhd`"),
         ("files: {drop: [q.d]}", "`q.d`"),
         ("units: {drop: [q.service]}", "`q.service`"),
+        ("health: {units: {drop: [q.service]}}", "`q.service`"),
+        ("kernel: {sbat: {drop: ['q,1,a,b,1,u']}}", "`q,1,a,b,1,u`"),
     ] {
         let child = format!("extends: p\n{key}\n");
         let error = wrong(&[("p.yaml", PARENT), ("c.yaml", &child)], "c.yaml");
