@@ -22,6 +22,7 @@ mod judges;
 mod locked;
 mod mirrors;
 mod more;
+mod powercut;
 mod qemu;
 mod refusals;
 mod repro;
@@ -63,6 +64,8 @@ enum Verb {
     Bench(bench::Options),
     /// Build, run every test, bake and boot `mini` and `container-host`, refuse damaged disks.
     Test(test::Options),
+    /// Record every write of a first boot, and look at the disk as a power cut would leave it.
+    Powercut(powercut::Options),
     /// Compare with what the distribution's own programs make of the same packages.
     #[command(subcommand)]
     Judge(judge::Judge),
@@ -142,6 +145,7 @@ fn start(verb: Verb) -> Result<()> {
         Verb::Repro(options) => repro::repro(&options),
         Verb::Bench(options) => bench::bench(&options),
         Verb::Test(options) => test::test(&options),
+        Verb::Powercut(options) => powercut::powercut(&options),
         Verb::Judge(what) => judge::judge(&what),
         Verb::Check => {
             doctor::ready(doctor::Need::Test, doctor::Consent::from_flag(false))?;

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use crate::agent;
 use crate::image::hardtack;
 use crate::judges;
+use crate::powercut::record::{self, RECORDED};
 use crate::run::{read, run, target, tool};
 
 const MEMORY: &str = "2048";
@@ -28,6 +29,7 @@ pub(crate) enum Accelerator {
 /// A disk of the guest.
 pub(crate) struct Drive {
     pub(crate) file: PathBuf,
+    /// `qcow2` is written to, `raw` is not, [`RECORDED`] is raw, written to and recorded.
     pub(crate) format: &'static str,
     /// What the guest sees as the disk's serial number; at most 20 characters.
     pub(crate) serial: &'static str,
@@ -95,7 +97,7 @@ impl Machine {
         command.args(["-netdev", "user,id=net"]);
         command.args(["-device", "virtio-net-pci,netdev=net,romfile="]);
         for (number, drive) in self.drives.iter().enumerate() {
-            drive.attach(&mut command, number);
+            drive.attach(&mut command, number)?;
         }
         for (number, (name, value)) in self.credentials.iter().enumerate() {
             let file = self.folder.join(format!("credential-{number}"));
@@ -118,15 +120,21 @@ impl Machine {
 }
 
 impl Drive {
-    fn attach(&self, command: &mut Command, number: usize) {
+    fn attach(&self, command: &mut Command, number: usize) -> Result<()> {
         let (file, format) = (escape(&self.file), self.format);
-        let once = if format == "raw" { ",readonly=on" } else { ",cache=unsafe" };
-        let drive = format!("if=none,id=disk{number},file={file},format={format}{once}");
+        if format == RECORDED {
+            command.args(["-blockdev", &record::node(&self.file, &format!("disk{number}"))?]);
+        } else {
+            let once = if format == "raw" { ",readonly=on" } else { ",cache=unsafe" };
+            let drive = format!("if=none,id=disk{number},file={file},format={format}{once}");
+            command.args(["-drive", &drive]);
+        }
         let mut device = format!("virtio-blk-pci,drive=disk{number},serial={}", self.serial);
         if self.boots {
             device.push_str(",bootindex=1");
         }
-        command.args(["-drive", &drive, "-device", &device]);
+        command.args(["-device", &device]);
+        Ok(())
     }
 }
 
@@ -275,7 +283,7 @@ pub(crate) fn text(log: &Path) -> String {
 }
 
 /// QEMU's options are separated by commas.
-fn escape(path: &Path) -> String {
+pub(crate) fn escape(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")
 }
 
