@@ -6,6 +6,7 @@
 
 pub mod order;
 mod part;
+mod transfer;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use store::Blob;
 
 pub use part::{PARTS, Part, Place};
+pub use transfer::{Source, label, transfers};
 
 /// The file in which a [`Manifest`] is handed over.
 pub const MANIFEST: &str = "result.json";
