@@ -1,5 +1,6 @@
 //! What takes the place of the clock and of random numbers.
 
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::Digest;
@@ -30,6 +31,30 @@ impl Epoch {
         let (year, month, day) = self.date();
         let s = self.0 % 86_400;
         format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", s / 3600, s / 60 % 60, s % 60)
+    }
+
+    /// Reads a moment in the form that [`Epoch::rfc3339`] writes, years 1970 to 9999.
+    ///
+    /// # Errors
+    /// Another form, a day that no calendar has, another zone than `Z`.
+    pub fn from_rfc3339(text: &str) -> Result<Self> {
+        let field = |from: usize, to: usize| -> Option<u64> { text.get(from..to)?.parse().ok() };
+        let read = || -> Option<Self> {
+            let (year, month, day) = (field(0, 4)?, field(5, 7)?, field(8, 10)?);
+            // As in `date`: years begin in March, so that a leap day ends them.
+            let year = year.checked_sub(u64::from(month <= 2))?;
+            let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day.checked_sub(1)?;
+            let leap_days = year / 4 - year / 100 + year / 400;
+            let days = (year * 365 + leap_days + day_of_year).checked_sub(719_468)?;
+            let seconds = field(11, 13)? * 3600 + field(14, 16)? * 60 + field(17, 19)?;
+            Some(Self(days * 86_400 + seconds))
+        };
+        // What a calendar does not have comes back otherwise.
+        let read = read().filter(|moment| moment.rfc3339() == text);
+        read.with_context(|| {
+            let shown = text.escape_debug();
+            format!("`{shown}` is no moment in UTC such as `2026-11-25T22:23:24Z`")
+        })
     }
 }
 
@@ -68,6 +93,31 @@ mod tests {
         assert_eq!(Epoch(951_782_400).rfc3339(), "2000-02-29T00:00:00Z");
         assert_eq!(Epoch(1_795_645_404).rfc3339(), "2026-11-25T22:23:24Z");
         assert_eq!(Epoch(4_107_542_399).rfc3339(), "2100-02-28T23:59:59Z");
+    }
+
+    #[test]
+    fn a_moment_reads_back_and_what_no_calendar_has_is_refused() {
+        for seconds in [0, 951_782_400, 951_868_799, 1_795_645_404, 4_107_542_399, 253_402_300_799]
+        {
+            assert_eq!(Epoch::from_rfc3339(&Epoch(seconds).rfc3339()).unwrap(), Epoch(seconds));
+        }
+        for bad in [
+            "",
+            "2026-11-25",
+            "2026-02-29T00:00:00Z",
+            "2026-13-01T00:00:00Z",
+            "2026-00-10T00:00:00Z",
+            "2026-01-00T00:00:00Z",
+            "2026-01-01T24:00:00Z",
+            "2026-01-01T00:00:60Z",
+            "2026-01-01T00:00:00+01:00",
+            "2026-01-01 00:00:00Z",
+            "1969-12-31T23:59:59Z",
+            "+026-01-01T00:00:00Z",
+            "２026-01-01T00:00:00Z",
+        ] {
+            assert!(Epoch::from_rfc3339(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]
