@@ -61,7 +61,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("cms", &["sign"]),
     ("der", &["sign"]),
     ("fatfs", &["disk"]),
-    ("flate2", &["package", "fetch"]),
+    ("flate2", &["package", "fetch", "release"]),
     ("gpt", &["disk"]),
     ("indicatif", &["fetch", "hardtack"]),
     ("liblzma", &["package", "fetch", "rootfs"]),

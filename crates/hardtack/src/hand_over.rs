@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use disk::FORMATS;
 use lock::Options;
 use pool::Pool;
-use release::{Artifact, MANIFEST, Manifest};
+use release::{Artifact, MANIFEST, Manifest, Offer};
 use sign::{Directory, Signer as _};
 use store::{Digest, Store};
 
@@ -190,6 +190,11 @@ fn write(
             .map(|script| format!("{}: {:?} {}", script.package, script.moment, script.digest))
             .collect(),
         warnings,
+        offer: plan.host.updates.as_ref().map(|updates| Offer {
+            channel: updates.channel.clone(),
+            valid: updates.valid,
+            floor: updates.floor.clone(),
+        }),
     };
     let manifest = store.put(manifest.text()?.as_bytes())?;
     written.blob(output, MANIFEST, "this file", &manifest, store)?;

@@ -4,6 +4,13 @@
 //! digest and purpose, so that nobody has to guess from file names. The crate does not know how
 //! any artifact was made.
 
+mod admit;
+mod candidate;
+mod channel;
+mod directory;
+mod feed;
+mod forecast;
+mod gzip;
 pub mod order;
 mod part;
 mod transfer;
@@ -14,6 +21,16 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use store::Blob;
 
+pub use admit::{Admission, admit};
+pub use candidate::{Candidate, check_labels};
+pub use channel::{
+    CHANNEL_LIMIT, CHANNEL_MANIFEST, CHANNEL_SIGNATURE, Channel, PartFile, Slots, Version,
+    check_name,
+};
+pub use directory::{Held, Next};
+pub use feed::{FEEDS, Feed};
+pub use forecast::{AHEAD, Forecast, forecast};
+pub use gzip::gzip;
 pub use part::{PARTS, Part, Place};
 pub use transfer::{Source, label, transfers};
 
@@ -54,6 +71,21 @@ pub struct Manifest {
     pub unreviewed_scripts: Vec<String>,
     /// What was overridden or left open on the way.
     pub warnings: Vec<String>,
+    /// How it is offered to hosts, where its profile says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offer: Option<Offer>,
+}
+
+/// How a release is offered to hosts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Offer {
+    /// The channel that its hosts follow.
+    pub channel: String,
+    /// How long the signature of the channel's list holds, in seconds.
+    pub valid: u32,
+    /// The version that older hosts must go through.
+    pub floor: Option<String>,
 }
 
 /// One file of a release.
@@ -109,6 +141,7 @@ mod tests {
             packages: [("systemd".into(), "257".into())].into(),
             unreviewed_scripts: vec![],
             warnings: vec![],
+            offer: None,
         };
         let text = manifest.text().unwrap();
         assert!(text.contains("\"version\": \"1.10\""), "{text}");

@@ -184,6 +184,7 @@ fn manifest() -> String {
         packages: BTreeMap::new(),
         unreviewed_scripts: vec![],
         warnings: vec![],
+        offer: None,
     };
     manifest.text().unwrap()
 }
