@@ -123,7 +123,7 @@ impl Client {
     }
 
     /// A whole file of at most `limit` bytes; nothing is known of its content.
-    fn small(&self, address: &Address, mirror: &Mirror, limit: u64) -> Result<Vec<u8>> {
+    pub(crate) fn small(&self, address: &Address, mirror: &Mirror, limit: u64) -> Result<Vec<u8>> {
         self.again(|| {
             let response = self.get(address, 0, limit)?;
             let body = response.into_body().into_with_config().limit(u64::MAX).reader();

@@ -2,7 +2,7 @@
 
 use store::Epoch;
 
-use crate::{Address, Keyring};
+use crate::{Address, Keyring, Sealed};
 
 /// Name of the corpus, changes in an ordinary test, parser.
 pub type Target = (&'static str, usize, fn(&[u8]));
@@ -10,6 +10,7 @@ pub type Target = (&'static str, usize, fn(&[u8]));
 /// Every parser of this crate.
 pub const TARGETS: &[Target] = &[
     ("signed", 1000, signed),
+    ("detached", 1000, detached),
     ("keyring", 300, keyring),
     ("machine", 4000, machine),
     ("address", 4000, address),
@@ -20,6 +21,14 @@ pub fn signed(bytes: &[u8]) {
     let _ = crate::cleartext::read_cleartext(&String::from_utf8_lossy(bytes));
     if let Ok(keyring) = Keyring::read(include_bytes!("../tests/corpus/keyring/armoured")) {
         assert!(keyring.open(bytes, Epoch(1_800_000_000)).is_err());
+    }
+}
+
+/// A detached signature, armoured or not, of a key that is not known.
+pub fn detached(bytes: &[u8]) {
+    if let Ok(keyring) = Keyring::read(include_bytes!("../tests/corpus/keyring/armoured")) {
+        let sealed = Sealed::new(b"SHA256SUMS".to_vec(), bytes.to_vec());
+        assert!(sealed.open(&keyring, Epoch(1_800_000_000)).is_err());
     }
 }
 

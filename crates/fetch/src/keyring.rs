@@ -85,13 +85,33 @@ impl Keyring {
         }
         let message = std::str::from_utf8(message).context("read signed text as UTF-8")?;
         let cleartext = read_cleartext(message)?;
+        let signatures = read_armoured(&cleartext.signatures)?;
+        let Vouched { signers, .. } =
+            self.vouched(&signatures, cleartext.canonical.as_bytes(), now)?;
+        let mut text = cleartext.canonical.replace("\r\n", "\n");
+        text.push('\n');
+        Ok(Signed { text, signers })
+    }
+
+    /// Checks signatures on `content` as [`Keyring::open`] does.
+    pub(crate) fn vouched(
+        &self,
+        signatures: &[Signature],
+        content: &[u8],
+        now: Epoch,
+    ) -> Result<Vouched> {
         let mut signers = BTreeSet::new();
         let mut refused = BTreeSet::new();
-        for signature in read_signatures(&cleartext.signatures)? {
+        let mut expires: Option<u64> = Some(0);
+        for signature in signatures {
             for key in &self.0 {
-                match self::judge(key, &signature, &cleartext.canonical, now)? {
+                match self::judge(key, signature, content, now)? {
                     Verdict::Stranger => {}
-                    Verdict::Good => drop(signers.insert(fingerprint(key))),
+                    Verdict::Good => {
+                        signers.insert(fingerprint(key));
+                        // Any good one suffices: the last to end counts.
+                        expires = expires.zip(end(signature)).map(|(one, other)| one.max(other));
+                    }
                     Verdict::Refused(why) => {
                         refused.insert(format!("key {} {why}", fingerprint(key)));
                     }
@@ -105,10 +125,16 @@ impl Keyring {
                 false => bail!("no signature counts: {}", refused.join("; ")),
             }
         }
-        let mut text = cleartext.canonical.replace("\r\n", "\n");
-        text.push('\n');
-        Ok(Signed { text, signers: signers.into_iter().collect() })
+        Ok(Vouched { signers: signers.into_iter().collect(), expires: expires.map(Epoch) })
     }
+}
+
+/// Who signed a content, and for how long.
+pub(crate) struct Vouched {
+    /// As in [`Signed`].
+    pub(crate) signers: Vec<String>,
+    /// When the last of the good signatures ends; `None`: never.
+    pub(crate) expires: Option<Epoch>,
 }
 
 enum Verdict {
@@ -119,9 +145,23 @@ enum Verdict {
     Refused(&'static str),
 }
 
-fn read_signatures(armoured: &str) -> Result<Vec<Signature>> {
-    let (found, _) = DetachedSignature::from_armor_many(armoured.as_bytes())
+fn read_armoured(text: &str) -> Result<Vec<Signature>> {
+    let (found, _) = DetachedSignature::from_armor_many(text.as_bytes())
         .context("read the signatures' armour")?;
+    collect(found)
+}
+
+/// Reads detached signatures, in binary form or armoured.
+pub(crate) fn read_signatures(bytes: &[u8]) -> Result<Vec<Signature>> {
+    if bytes.first().is_some_and(|byte| byte & 0x80 != 0) {
+        return collect(DetachedSignature::from_bytes_many(bytes).context("read signatures")?);
+    }
+    read_armoured(std::str::from_utf8(bytes).context("read signatures as text")?)
+}
+
+fn collect(
+    found: impl Iterator<Item = pgp::errors::Result<DetachedSignature>>,
+) -> Result<Vec<Signature>> {
     let mut signatures = Vec::new();
     for one in found {
         if signatures.len() == MOST_SIGNATURES {
@@ -132,28 +172,32 @@ fn read_signatures(armoured: &str) -> Result<Vec<Signature>> {
     Ok(signatures)
 }
 
-/// What `signature` on `text` is worth, as far as `key` and its subkeys go. A bad signature is an
+/// What `signature` on `content` is worth, as far as `key` and its subkeys go. A bad signature is an
 /// error.
-fn judge(key: &SignedPublicKey, signature: &Signature, text: &str, now: Epoch) -> Result<Verdict> {
+fn judge(
+    key: &SignedPublicKey,
+    signature: &Signature,
+    content: &[u8],
+    now: Epoch,
+) -> Result<Verdict> {
     let subkey = key.public_subkeys.iter().find(|subkey| named(signature, &subkey.key));
     let checked = if named(signature, &key.primary_key) {
-        signature.verify(&key.primary_key, text.as_bytes())
+        signature.verify(&key.primary_key, content)
     } else if let Some(subkey) = subkey {
-        signature.verify(&subkey.key, text.as_bytes())
+        signature.verify(&subkey.key, content)
     } else {
         return Ok(Verdict::Stranger);
     };
     checked.with_context(|| format!("check the signature of key {}: bad", fingerprint(key)))?;
 
     let Some(at) = signature.created() else { return Ok(Verdict::Refused("gave no time")) };
-    let ends = signature.signature_expiration_time().map(|life| lifetime_end(at, life.as_secs()));
     let why = if !matches!(signature.typ(), Some(SignatureType::Text | SignatureType::Binary)) {
         Some("signed something other than a text")
     } else if weak(signature) {
         Some("used a digest that is broken")
     } else if has_unknown_critical(signature) {
         Some("set a condition that is not understood")
-    } else if ends.is_some_and(|end| end <= now.0) {
+    } else if end(signature).is_some_and(|end| end <= now.0) {
         Some("set an end to its signature, which has passed")
     } else if named(signature, &key.primary_key) {
         primary_refused(key, at).or_else(|| primary_cannot_sign(key, at))
@@ -281,6 +325,12 @@ fn revokes(revocation: &Signature, at: Timestamp) -> bool {
 fn expired(key: &impl KeyDetails, by: &Signature, at: Timestamp) -> bool {
     let life = by.key_expiration_time().map_or(0, |life| life.as_secs());
     key.created_at() > at || lifetime_end(key.created_at(), life) <= u64::from(at.as_secs())
+}
+
+/// When a signature ends, in seconds of [`Epoch`].
+fn end(signature: &Signature) -> Option<u64> {
+    let life = signature.signature_expiration_time()?.as_secs();
+    (life > 0).then(|| lifetime_end(signature.created().unwrap_or_default(), life))
 }
 
 /// A lifetime of zero has no end (RFC 9580, 5.2.3.13).

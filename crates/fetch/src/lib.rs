@@ -7,6 +7,7 @@
 mod address;
 mod cleartext;
 mod client;
+mod detached;
 mod download;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
@@ -18,6 +19,7 @@ mod settings;
 
 pub use address::Address;
 pub use client::{Client, Patience, signed, verified};
+pub use detached::{LARGEST_SIGNATURE, Opened, Sealed, sealed};
 pub use download::{Wanted, all};
 pub use keyring::{Keyring, Signed};
 pub use machine::{Machine, read_machine};

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use fetch::{Keyring, Signed};
+use fetch::{Keyring, Sealed, Signed};
 use store::Epoch;
 
 /// When the keys of these tests were made, and when they sign unless a test says otherwise.
@@ -275,5 +275,48 @@ fn keyrings_are_told_apart_by_content() {
     assert!(error.contains("keybox") && error.contains("--export"), "{error}");
     for junk in [&b""[..], b"\x99", b"hello", &binary[..20]] {
         assert!(Keyring::read(junk).is_err(), "{} bytes", junk.len());
+    }
+}
+
+#[test]
+fn a_detached_signature_opens_its_file_until_it_ends_and_no_other_file() {
+    let gpg = Gpg::new("detached");
+    ["k", "stranger"].iter().for_each(|name| gpg.key(name, "ed25519", "sign", "never"));
+    let ring = gpg.export(&["k"]);
+    let sign = |more: &[&str]| {
+        std::fs::write(gpg.0.join("text"), TEXT).unwrap();
+        let common = ["--local-user", "k", "--output", "text.sig"];
+        gpg.run(SIGNED, &[more, &common, &["--detach-sign", "text"]].concat());
+        std::fs::read(gpg.0.join("text.sig")).unwrap()
+    };
+    let open = |ring: &[u8], text: &str, signature: &[u8], now: u64| {
+        let sealed = Sealed::new(text.as_bytes().to_vec(), signature.to_vec());
+        sealed.open(&Keyring::read(ring).unwrap(), Epoch(now)).map_err(|e| format!("{e:#}"))
+    };
+    let end = SIGNED + 10 * DAY;
+    for form in [&["--no-armor"], &["--armor"]] {
+        let signature = sign(&[&form[..], &["--default-sig-expire", "10d"]].concat());
+        let opened = open(&ring, TEXT, &signature, end - 1).unwrap();
+        assert_eq!((opened.content, opened.expires), (TEXT.into(), Some(Epoch(end))));
+        assert_eq!(opened.signers, [gpg.fingerprint("k")]);
+        let late = open(&ring, TEXT, &signature, end).unwrap_err();
+        assert!(late.contains("set an end to its signature, which has passed"), "{late}");
+        let changed = TEXT.replace("test", "evil");
+        assert!(open(&ring, &changed, &signature, SIGNED).unwrap_err().contains("bad"));
+        // Not even the line ends may differ: it is no text.
+        assert!(open(&ring, &TEXT.replace('\n', "\r\n"), &signature, SIGNED).is_err());
+        let stranger = open(&gpg.export(&["stranger"]), TEXT, &signature, SIGNED).unwrap_err();
+        assert!(stranger.contains("no key of the keyring"), "{stranger}");
+        std::fs::write(gpg.0.join("ring.gpg"), &ring).unwrap();
+        let mut gpgv = judge::tool("gpgv");
+        gpgv.arg("--keyring").arg(gpg.0.join("ring.gpg")).args(["text.sig", "text"]);
+        // By the machine's clock, its end has passed.
+        let ran = judge::run(gpgv.current_dir(&gpg.0));
+        assert!(!ran.ok && ran.text.contains("Expired signature"), "{}", ran.text);
+    }
+    let forever = sign(&[]);
+    assert_eq!(open(&ring, TEXT, &forever, end * 2).unwrap().expires, None);
+    for damaged in [&b""[..], &forever[..forever.len() / 2], TEXT.as_bytes()] {
+        assert!(open(&ring, TEXT, damaged, SIGNED).is_err());
     }
 }
