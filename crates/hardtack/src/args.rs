@@ -40,6 +40,8 @@ pub enum Verb {
     Why(Why),
     /// Say what a build would run, and why; nothing is run or written.
     Explain(Explain),
+    /// Put a baked image into a feed of updates, sign the feed again, or take a version out.
+    Publish(Publish),
 }
 
 /// Where packages come from.
@@ -282,4 +284,43 @@ pub struct Explain {
     /// Signing keys (default: `keys` in the store).
     #[arg(long, value_name = "DIR")]
     pub keys: Option<PathBuf>,
+}
+
+/// `hardtack publish`.
+#[derive(Debug, Args)]
+pub struct Publish {
+    /// The feed's directory, which a web server hands out; made where there is none.
+    pub feed: PathBuf,
+    #[command(flatten)]
+    pub what: ToPublish,
+    /// The channel (default: the release's, else `stable`; all of them are signed again).
+    #[arg(long, value_name = "NAME")]
+    pub channel: Option<String>,
+    /// How long the new signatures hold (default: the release's, the channel's, else 30d).
+    #[arg(long, value_name = "TIME")]
+    pub valid: Option<String>,
+    /// When they are made, as `2026-11-25T22:23:24Z` (default: now).
+    #[arg(long, value_name = "MOMENT")]
+    pub at: Option<String>,
+    /// Signing keys (default: `keys` in the user's cache directory).
+    #[arg(long, value_name = "DIR")]
+    pub keys: Option<PathBuf>,
+    /// Publish although anybody may have the keys: for trials.
+    #[arg(long)]
+    pub development_keys_are_fine_for_this_feed: bool,
+}
+
+/// What `hardtack publish` does.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct ToPublish {
+    /// Add the release in this directory, as `hardtack image` wrote it.
+    #[arg(long, value_name = "DIR")]
+    pub release: Option<PathBuf>,
+    /// Sign again before signatures expire; no version changes.
+    #[arg(long)]
+    pub refresh: bool,
+    /// Take this version out of the channel.
+    #[arg(long, value_name = "VERSION")]
+    pub retire: Option<String>,
 }

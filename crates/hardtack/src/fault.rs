@@ -22,6 +22,8 @@ pub enum Fault {
     Output,
     /// An image that is looked at is damaged, or is none.
     Image,
+    /// A feed does not take what is published, or is not what was published.
+    Feed,
 }
 
 impl Fault {
@@ -34,6 +36,7 @@ impl Fault {
         Self::Sign,
         Self::Output,
         Self::Image,
+        Self::Feed,
     ];
 
     /// The exit code; 0 is success and 1 a fault of the program itself.
@@ -46,6 +49,7 @@ impl Fault {
             Self::Sign => 6,
             Self::Output => 7,
             Self::Image => 8,
+            Self::Feed => 9,
         }
     }
 }
@@ -60,6 +64,7 @@ impl fmt::Display for Fault {
             Self::Sign => "the image cannot be signed",
             Self::Output => "the image cannot be written",
             Self::Image => "the image is not whole",
+            Self::Feed => "the feed stays as it was",
         })
     }
 }

@@ -14,6 +14,7 @@ pub mod lint;
 mod output;
 pub mod pipeline;
 pub mod plan;
+mod publish;
 mod report;
 mod rules;
 pub mod scripts;
@@ -43,6 +44,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Verb::Inspect(image) => inspect::inspect(&image),
         Verb::Why(why) => why::why(&why),
         Verb::Explain(explain) => explain::explain(&explain),
+        Verb::Publish(arguments) => publish::publish(&arguments),
     }
 }
 

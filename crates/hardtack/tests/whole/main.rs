@@ -9,6 +9,7 @@ mod bench;
 mod damage;
 mod kill;
 mod place;
+mod publish;
 mod refuse;
 mod states;
 
