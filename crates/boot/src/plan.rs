@@ -26,8 +26,8 @@ pub struct LinkPlan {
     pub cmdline: String,
     /// The kernel's release, `uname -r`.
     pub uname: String,
-    /// SBAT lines of our own, added to the stub's and the kernel's; empty for the one that says
-    /// that this is a UKI.
+    /// SBAT lines of our own, added to the stub's, the kernel's and the one that says that this is
+    /// a UKI.
     pub sbat: String,
 }
 
@@ -49,7 +49,7 @@ pub struct AddonPlan {
     pub cmdline: String,
     /// The kernel release that it is for; empty for any.
     pub uname: String,
-    /// As in [`LinkPlan::sbat`].
+    /// SBAT lines of our own; empty for the one that says that this is an addon.
     pub sbat: String,
 }
 
@@ -69,7 +69,7 @@ pub struct Addon {
 /// needs, a kernel of another release, a stub without room.
 pub const LINK: Stage<LinkPlan, Uki> = Stage {
     name: "link",
-    revision: 1,
+    revision: 2,
     about: |plan| format!("kernel {}", plan.uname),
     run: |plan, scratch| {
         check_command_line(&plan.cmdline)?;
@@ -89,7 +89,8 @@ pub const LINK: Stage<LinkPlan, Uki> = Stage {
             } else {
                 ""
             },
-            own(&plan.sbat, sbat::UKI),
+            sbat::UKI,
+            &plan.sbat,
         ])?;
         let image = link(
             &stub,
@@ -115,7 +116,8 @@ pub const ADDON: Stage<AddonPlan, Addon> = Stage {
         check_command_line(&plan.cmdline)?;
         check_size(&plan.stub)?;
         let stub = scratch.read(&plan.stub)?;
-        let sbat = sbat::merge(&[own(&plan.sbat, sbat::ADDON)])?;
+        let own = if plan.sbat.is_empty() { sbat::ADDON } else { &plan.sbat };
+        let sbat = sbat::merge(&[own])?;
         let mut parts = vec![
             Part { name: ".cmdline", content: plan.cmdline.as_bytes() },
             Part { name: ".uname", content: plan.uname.as_bytes() },
@@ -173,8 +175,4 @@ fn check_release(linux: &[u8], wanted: &str) -> Result<()> {
 fn sbat_of(image: &[u8]) -> Result<&str> {
     let pe = Pe::parse(image)?;
     pe.section(".sbat").map_or(Ok(""), |section| sbat::read(section.content(image)?))
-}
-
-fn own<'a>(given: &'a str, standard: &'a str) -> &'a str {
-    if given.is_empty() { standard } else { given }
 }

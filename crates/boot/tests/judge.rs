@@ -110,25 +110,36 @@ fn objdump_sees_every_section_on_a_page_and_in_the_order_of_ukify() {
 #[test]
 fn ukify_makes_the_same_image_but_for_the_time_stamp_and_reads_ours() {
     let bench = Bench::new("ukify");
-    let plan = bench.plan(&stub(), &[1; 5000], &[2; 70_001]);
-    let ours = bench.link(&plan).unwrap();
-    let theirs = bench.directory.join("theirs.efi");
-    let mut ukify = tool("ukify");
-    ukify.arg("build").args(["--efi-arch", "x64", "--cmdline", &plan.cmdline]);
-    ukify.arg("--stub").arg(bench.file("stub", &stub()));
-    ukify.arg("--linux").arg(bench.file("linux", &[1; 5000]));
-    ukify.arg("--initrd").arg(bench.file("initrd", &[2; 70_001]));
-    ukify.arg("--os-release").arg(OS_RELEASE).arg("--uname").arg(&plan.uname);
-    let ran = run(ukify.arg("--output").arg(&theirs));
-    assert!(ran.ok, "{}", ran.text);
-    let mut theirs = fs::read(theirs).unwrap();
-    theirs[0x48..0x4c].fill(0);
-    assert!(ours == theirs, "the bytes differ");
-
+    let mut plan = bench.plan(&stub(), &[1; 5000], &[2; 70_001]);
     let inspect =
         |image: &[u8]| run(tool("ukify").arg("inspect").arg(bench.file("inspected.efi", image)));
-    let good = inspect(&ours);
-    assert!(good.ok && good.text.contains(&plan.cmdline), "{}", good.text);
+    let mut ours = Vec::new();
+    // A generation of our own stands beside the lines that a UKI has anyway.
+    for own in ["", "mini,2,The maker,mini,1.2,https://example.invalid/\n"] {
+        own.clone_into(&mut plan.sbat);
+        ours = bench.link(&plan).unwrap();
+        let theirs = bench.directory.join("theirs.efi");
+        let mut ukify = tool("ukify");
+        ukify.arg("build").args(["--efi-arch", "x64", "--cmdline", &plan.cmdline]);
+        ukify.arg("--stub").arg(bench.file("stub", &stub()));
+        ukify.arg("--linux").arg(bench.file("linux", &[1; 5000]));
+        ukify.arg("--initrd").arg(bench.file("initrd", &[2; 70_001]));
+        ukify.arg("--os-release").arg(OS_RELEASE).arg("--uname").arg(&plan.uname);
+        if !own.is_empty() {
+            // What it adds by itself where nobody says anything.
+            const STANDARD: &str = "sbat,1,SBAT Version,sbat,1,https://github.com/rhboot/shim/blob/main/SBAT.md\n\
+                uki,1,UKI,uki,1,https://uapi-group.org/specifications/specs/unified_kernel_image/\n";
+            ukify.arg("--sbat").arg(format!("{STANDARD}{own}"));
+        }
+        let ran = run(ukify.arg("--output").arg(&theirs));
+        assert!(ran.ok, "{}", ran.text);
+        let mut theirs = fs::read(theirs).unwrap();
+        theirs[0x48..0x4c].fill(0);
+        assert!(ours == theirs, "the bytes differ with {own:?}");
+        let good = inspect(&ours);
+        let says = [plan.cmdline.as_str(), "uki,1,UKI,", own.trim_end()];
+        assert!(good.ok && says.iter().all(|text| good.text.contains(text)), "{}", good.text);
+    }
     assert!(!inspect(&ours[1..]).ok, "an image without its first byte is refused");
 }
 

@@ -196,9 +196,16 @@ fn merge(
 ) -> Result<Merged> {
     let mut overlays: Vec<Overlay> = profile::overlays(profile, store)?
         .into_iter()
-        .map(|profile::Overlay { origin, tree }| Overlay { origin, tree })
+        .map(|profile::Overlay { origin, tree }| Overlay {
+            origin,
+            tree,
+            replaces: BTreeMap::new(),
+        })
         .collect();
-    overlays.push(Overlay { origin: "layout".to_owned(), tree: plain(later, store)? });
+    let replaces =
+        later.iter().filter_map(|one| Some((one.path.clone(), one.replaces?.to_owned())));
+    let replaces = replaces.collect();
+    overlays.push(Overlay { origin: "layout".to_owned(), tree: plain(later, store)?, replaces });
     let mut own =
         Rule { drop: Patterns(profile.drop.keys().cloned().collect()), ..Rule::default() };
     for (unit, state) in &profile.units {
@@ -218,11 +225,11 @@ fn merge(
     store.realize(&MERGE, &merge)
 }
 
-/// Files by path and text, owned by root, 0644.
+/// The files as a tree, owned by root, 0644.
 fn plain(files: &[Later], store: &Store) -> Result<TreeId> {
     let mut tree = Tree::default();
-    for (path, text) in files {
-        tree.insert(path, Entry::file(store.put(text.as_bytes())?, 0o644, "layout"))?;
+    for Later { path, bytes, .. } in files {
+        tree.insert(path, Entry::file(store.put(bytes)?, 0o644, "layout"))?;
     }
     store.put_tree(&tree)
 }

@@ -16,7 +16,7 @@ use crate::args::Explain;
 use crate::difference::differences;
 use crate::fault::{Fault, Or as _};
 use crate::plan::Plan;
-use crate::{assemble, hand_over, inputs, pipeline, print};
+use crate::{assemble, hand_over, inputs, pipeline, print, updates};
 
 /// What the last build of an image asked for: `last/<id>.json` in the store.
 #[derive(Default, Serialize, Deserialize)]
@@ -79,6 +79,7 @@ pub(crate) fn explain(arguments: &Explain) -> Result<()> {
     } else if last.program != program {
         line(&mut text, "program", "changed since the last build (development build): all runs");
     }
+    line(&mut text, "updates", &updates::told(&plan.host));
     fetch(&mut text, &plan, &store);
     let mut would_run = imports(&mut text, &plan, &store, &last)?;
     if !would_run {

@@ -105,12 +105,15 @@ fn bake(ready: &Ready, output: &Path) -> Result<Vec<String>> {
     for line in &built.stale {
         say(&format!("note: {line}"));
     }
+    for (path, why) in &built.host.merged.replaced {
+        say(&format!("note: `{path}` replaces that of {why}"));
+    }
     for script in &built.unreviewed {
         say(&format!("warning: {}", scripts::told(script, plan).trim_end()));
     }
     let disks = write(plan, &built, commit, keys, store, output).fault(Fault::Output)?;
     explain::remember(store, &plan.host.id, ready.program).fault(Fault::Output)?;
-    print(&report::report(&built, store).fault(Fault::Output)?);
+    print(&report::report(plan, &built, store).fault(Fault::Output)?);
     Ok(disks)
 }
 

@@ -21,6 +21,7 @@ pub mod scripts;
 pub mod seal;
 mod tar;
 mod tree;
+mod updates;
 mod wants;
 mod why;
 

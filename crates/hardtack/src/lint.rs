@@ -8,6 +8,7 @@ use rootfs::{Finding, LINT, LINTS, Linted, Merged, Policy, Waivers};
 use store::{Blob, Store, Tree};
 
 use crate::plan::Plan;
+use crate::updates;
 
 /// The lint of sizes: a row of its own, since no tree shows what FREEZE will make of it.
 pub const SLOT_SIZE: &str = "slot-size";
@@ -55,6 +56,9 @@ pub fn tree(
     policy.waived.remove(SLOT_SIZE);
     for (unit, state) in &host.units {
         policy.units.insert(unit.clone(), *state == UnitState::Enabled);
+    }
+    for unit in updates::wanted(host) {
+        policy.units.insert(unit.to_owned(), true);
     }
     let shipped = store.put_tree(shipped)?;
     let linted = Linted { tree: store.put_tree(tree)?, shipped, policy };

@@ -15,6 +15,7 @@ use crate::assemble::{BootParts, Host};
 use crate::fault::{Fault, Or as _};
 use crate::scripts::OnUnreviewed;
 use crate::seal::Sealed;
+use crate::updates;
 
 /// Everything that a build depends on, apart from signing keys.
 pub struct Plan {
@@ -32,14 +33,29 @@ pub struct Plan {
     pub on_unreviewed: OnUnreviewed,
 }
 
-/// A file that a later room needs inside `/usr`: path and text.
-pub type Later = (String, String);
+/// A file that a later room needs inside `/usr`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Later {
+    /// Where.
+    pub path: String,
+    /// Its content.
+    pub bytes: Vec<u8>,
+    /// Why it may stand where a package has a file of its own.
+    pub replaces: Option<&'static str>,
+}
+
+impl Later {
+    pub(crate) fn new(path: String, text: String) -> Self {
+        Self { path, bytes: text.into_bytes(), replaces: None }
+    }
+}
 
 /// Links in this directory lead to the disk that the firmware started (`61-boot-disk.rules`).
 const BOOT_DISK: &str = "/dev/disk/by-boot-disk";
 
 /// What later rooms need inside the trees: the layout's one repart definition, the shipped id of
-/// the ESP (a host that still has it takes new ids), the certificate of root hashes.
+/// the ESP (a host that still has it takes new ids), the certificate of root hashes, what the
+/// update client reads.
 pub fn later_rooms(plan: &Plan, signer: &dyn Signer) -> Result<Vec<Later>> {
     let layout = disk::layout(&plan.host.layout.name)?;
     let certificate = sign::certificate_pem(&signer.certificate(sign::Role::Verity)?)?;
@@ -48,7 +64,9 @@ pub fn later_rooms(plan: &Plan, signer: &dyn Signer) -> Result<Vec<Later>> {
         ("usr/lib/hardtack/esp-partuuid", disk::esp_uuid(plan.lock.seed) + "\n"),
         ("usr/lib/verity.d/hardtack.crt", certificate),
     ];
-    Ok(files.into_iter().map(|(path, text)| (path.to_owned(), text)).collect())
+    let files = files.into_iter().map(|(path, text)| Later::new(path.to_owned(), text));
+    let key = signer.certificate(sign::Role::Release)?;
+    Ok(files.chain(updates::files(&plan.host, &plan.lock.architecture, &key)).collect())
 }
 
 /// One package as the image itself names it.
@@ -82,7 +100,7 @@ impl Plan {
         let lines: Result<Vec<String>, _> = lines.collect();
         let lines = lines.context("write the list of packages")?.join(",\n");
         let text = format!("{{\"format\":1,\"packages\":[\n{lines}\n]}}\n");
-        Ok(("usr/lib/hardtack/packages.json".to_owned(), text))
+        Ok(Later::new("usr/lib/hardtack/packages.json".to_owned(), text))
     }
 
     /// Bytes of every partition: the profile's, else the layout's.
@@ -138,7 +156,7 @@ impl Plan {
             osrel: host.os_release.clone(),
             cmdline: line.to_owned(),
             uname: host.uname.clone(),
-            sbat: String::new(),
+            sbat: self.host.sbat.iter().map(|line| format!("{line}\n")).collect(),
         }
     }
 

@@ -9,14 +9,18 @@ use filesystem::Extents;
 use store::{Outcome, Run, Store};
 
 use crate::pipeline::Built;
+use crate::plan::Plan;
+use crate::updates;
 
 /// How many packages and stage runs are named one by one.
 const NAMED: usize = 8;
 
-/// Partition map, biggest packages and stage times.
-pub(crate) fn report(built: &Built, store: &Store) -> Result<String> {
+/// Partition map, biggest packages, what updates came to and stage times.
+pub(crate) fn report(plan: &Plan, built: &Built, store: &Store) -> Result<String> {
     let extents = Extents::read(&store.read(&built.image.extents)?)?;
-    Ok(format!("{}\n{}\n{}", built.disk, biggest(&extents), stages(&store.runs())))
+    let updates = updates::told(&plan.host);
+    let (disk, biggest, stages) = (&built.disk, biggest(&extents), stages(&store.runs()));
+    Ok(format!("{disk}\n{biggest}\nupdates\n           {updates}\n\n{stages}"))
 }
 
 fn biggest(extents: &Extents) -> String {

@@ -118,6 +118,7 @@ fn host(store: &Store) -> Host {
             config: Default::default(),
             masked: Default::default(),
             unmet: Default::default(),
+            replaced: Default::default(),
         },
         warnings: vec![],
     }

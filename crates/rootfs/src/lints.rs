@@ -146,7 +146,7 @@ pub fn outside(merged: &Tree) -> Tree {
 /// Runs every lint over a finished tree.
 pub const LINT: Stage<Linted, Verdict> = Stage {
     name: "lint",
-    revision: 2,
+    revision: 3,
     about: |_| format!("{} lints", LINTS.len()),
     run: |input, scratch| {
         let tree = as_booted(scratch.tree(&input.tree)?);

@@ -41,6 +41,10 @@ pub struct Overlay {
     pub origin: String,
     /// The files.
     pub tree: TreeId,
+    /// Paths of packages that it may replace, each with the reason. A profile's tree needs none:
+    /// it is laid over packages on purpose.
+    #[serde(default)]
+    pub replaces: BTreeMap<String, String>,
 }
 
 /// Result of [`MERGE`].
@@ -56,16 +60,19 @@ pub struct Merged {
     pub masked: BTreeMap<String, String>,
     /// Path to the reason why it may lack a library.
     pub unmet: BTreeMap<String, String>,
+    /// Path of a package that an overlay replaced, to whose it was and the reason.
+    pub replaced: BTreeMap<String, String>,
 }
 
 /// Makes one tree of many.
 ///
 /// # Errors
 /// A path that two packages claim without a right to (both are named), a path below something
-/// that is no directory, a rule that names what is not there.
+/// that is no directory, a rule that names what is not there, an overlay of a later room that
+/// replaces a package's file without saying why.
 pub const MERGE: Stage<Merge, Merged> = Stage {
     name: "merge",
-    revision: 2,
+    revision: 3,
     about: |input| format!("{} packages", input.imported.len()),
     run: merge,
 };
@@ -102,11 +109,22 @@ fn merge(input: &Merge, scratch: &Scratch<'_>) -> Result<Merged> {
             "`drop` names `{pattern}`, which matches nothing that packages and rules leave"
         ));
     }
+    let mut replaced = BTreeMap::new();
     shape::copy(&mut tree, &input.profile, "profile")?;
     shape::write(&mut tree, &input.profile, "profile", scratch)?;
     for overlay in &input.overlays {
         let over = aliases.apply(scratch.tree(&overlay.tree)?, &overlay.origin)?;
-        lay_over(&mut tree, over, &overlay.origin, &mut warnings)?;
+        let gone = lay_over(&mut tree, over, overlay, &mut warnings)?;
+        for (path, old) in gone {
+            let reason = overlay.replaces.get(&path).with_context(|| {
+                format!(
+                    "`{}` and `{old}` both have `{path}`, and nobody says why the first replaces \
+                     the second",
+                    overlay.origin
+                )
+            })?;
+            replaced.insert(path, format!("`{old}`: {reason}"));
+        }
     }
     let mut all: Vec<&Rule> = vec![&input.profile];
     all.extend(rules.iter().flatten());
@@ -129,7 +147,7 @@ fn merge(input: &Merge, scratch: &Scratch<'_>) -> Result<Merged> {
         .flat_map(|one| one.config.iter().map(|path| (aliases.path(path), one.id.name.clone())));
     let config = config.filter(|(path, _)| tree.get(path).is_some()).collect();
     let unmet = all.iter().flat_map(|rule| rule.unmet.clone()).collect();
-    Ok(Merged { tree: scratch.put_tree(&tree)?, warnings, config, masked, unmet })
+    Ok(Merged { tree: scratch.put_tree(&tree)?, warnings, config, masked, unmet, replaced })
 }
 
 /// What the distribution says, in the words of a rule.
@@ -146,8 +164,16 @@ fn distribution_rule(rules: &Rules) -> Rule {
 }
 
 /// Puts an overlay's entries over what is there. A profile's files over a package's, or a later
-/// one's over an earlier one's, are meant; what nobody asked for is said.
-fn lay_over(tree: &mut Tree, over: Tree, origin: &str, warnings: &mut Vec<String>) -> Result<()> {
+/// one's over an earlier one's, are meant; what nobody asked for is said. Gives the paths where
+/// another overlay than a profile's meets something else of a package, and whose that was.
+fn lay_over(
+    tree: &mut Tree,
+    over: Tree,
+    overlay: &Overlay,
+    warnings: &mut Vec<String>,
+) -> Result<BTreeMap<String, String>> {
+    let origin = overlay.origin.as_str();
+    let mut gone = BTreeMap::new();
     for (path, mut entry) in over.0 {
         entry.origin = origin.to_owned();
         match (tree.get(&path).map(|old| &old.node), &entry.node) {
@@ -165,16 +191,15 @@ fn lay_over(tree: &mut Tree, over: Tree, origin: &str, warnings: &mut Vec<String
             _ => {}
         }
         let from_profile = |origin: &str| origin.split(':').next() == Some("profile");
-        if let Some(old) = tree.get(&path)
-            && from_profile(&old.origin)
-            && !from_profile(origin)
-            && old.node != entry.node
-        {
-            warnings.push(format!("`{path}` of `{}` gives way to that of `{origin}`", old.origin));
+        match tree.get(&path).filter(|old| old.node != entry.node && !from_profile(origin)) {
+            Some(old) if from_profile(&old.origin) => warnings
+                .push(format!("`{path}` of `{}` gives way to that of `{origin}`", old.origin)),
+            Some(old) => _ = gone.insert(path.clone(), old.origin.clone()),
+            None => {}
         }
         tree.insert(&path, entry)?;
     }
-    Ok(())
+    Ok(gone)
 }
 
 /// Applies a rule's modes; each path must be there.

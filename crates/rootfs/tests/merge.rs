@@ -219,6 +219,7 @@ fn overlays_win_later_over_earlier_and_never_hide_a_directory_silently() {
     let overlay = |origin: &str, entries: &[(&str, &str)]| Overlay {
         origin: origin.to_owned(),
         tree: store.put_tree(&tree(&store, "", entries)).unwrap(),
+        replaces: BTreeMap::new(),
     };
     let mut input = of(&[&a], rules(&[]));
     input.overlays.push(overlay("profile:one", &[("lib/x", "=one"), ("etc/y", "=one")]));
@@ -360,6 +361,7 @@ fn what_an_overlay_takes_away_unasked_is_said() {
     let lay = |origin: &str, entries: &[(&str, &str)]| Overlay {
         origin: origin.to_owned(),
         tree: store.put_tree(&tree(&store, origin, entries)).unwrap(),
+        replaces: BTreeMap::new(),
     };
     let mut input = of(&[&a], rules(&[]));
     input.overlays = vec![
@@ -372,4 +374,30 @@ fn what_an_overlay_takes_away_unasked_is_said() {
     let [directory, file] = &merged.warnings[..] else { panic!("{:?}", merged.warnings) };
     assert!(directory.contains("`usr/d`: the 2 paths below it are gone"), "{directory}");
     assert!(file.contains("`usr/f` of `profile:b.d` gives way to that of `layout`"), "{file}");
+}
+
+#[test]
+fn a_later_rooms_file_replaces_a_packages_only_where_it_says_why() {
+    let store = store("overlay-replaces");
+    let a = package(&store, "a", &[("usr/f", "=theirs"), ("usr/g", "=same")]);
+    let mut layout = Overlay {
+        origin: "layout".to_owned(),
+        tree: store
+            .put_tree(&tree(&store, "", &[("usr/f", "=ours"), ("usr/g", "=same"), ("usr/h", "=1")]))
+            .unwrap(),
+        replaces: BTreeMap::new(),
+    };
+    let mut input = of(&[&a], rules(&[]));
+    input.overlays = vec![layout.clone()];
+    let error = merge(&store, &input).unwrap_err();
+    assert!(error.contains("`layout` and `a` both have `usr/f`, and nobody says why"), "{error}");
+    // What is not there to be replaced is no fault: another release of the package has it.
+    let why = |path: &str| (path.to_owned(), "because".to_owned());
+    layout.replaces = BTreeMap::from([why("usr/f"), why("usr/h")]);
+    input.overlays = vec![layout];
+    let (tree, merged) = merge(&store, &input).unwrap();
+    assert_eq!(text(&store, &tree, "usr/f"), "ours");
+    let replaced: Vec<_> = merged.replaced.into_iter().collect();
+    assert_eq!(replaced, [("usr/f".to_owned(), "`a`: because".to_owned())]);
+    assert_eq!(merged.warnings, [""; 0]);
 }

@@ -74,6 +74,24 @@ fn a_stage_that_makes_other_bytes_has_another_revision() {
 }
 
 #[test]
+fn what_transfer_files_match_is_what_a_disk_ships() {
+    let store = store("labels");
+    let plan = samples::lay_out(&store);
+    let disk = store.realize(&disk::LAY_OUT, &plan).unwrap();
+    let all: Vec<_> = disk.regions.iter().filter_map(|region| region.partition.as_ref()).collect();
+    let slots = |wanted| all.iter().filter(move |one| one.slot == Some(wanted));
+    for part in release::PARTS {
+        let release::Place::Partition(kind) = part.place else { continue };
+        let shipped = slots(disk::Slot::A).find(|one| one.role.name() == kind).unwrap();
+        assert_eq!(shipped.label, release::label(kind, &plan.id, &plan.version), "{kind}");
+        assert!(slots(disk::Slot::B).any(|one| one.role.name() == kind && one.label == "_empty"));
+        // The client writes the same attribute bits as well: read-only.
+        assert_eq!(shipped.attributes, 1 << 60, "{kind}");
+    }
+    assert_eq!(slots(disk::Slot::A).count() + 1, release::PARTS.len());
+}
+
+#[test]
 fn other_bytes_under_an_old_revision_are_found() {
     let made = |revision, output: &[u8]| {
         let (name, output) = ("a".to_owned(), output.to_vec());

@@ -142,6 +142,7 @@ fn merge(store: &Store) -> Merge {
         overlays: vec![Overlay {
             origin: "profile:x".to_owned(),
             tree: store.put_tree(&over).unwrap(),
+            replaces: Default::default(),
         }],
         image: Some(Image { id: "x".to_owned(), version: "7".to_owned(), name: None }),
     }
@@ -254,7 +255,7 @@ fn graft(store: &Store) -> Graft {
     Graft { pe: store.put(&fixture::stub()).unwrap(), pkcs7 }
 }
 
-fn lay_out(store: &Store) -> disk::Plan {
+pub(crate) fn lay_out(store: &Store) -> disk::Plan {
     let put = |bytes: &[u8]| store.put(bytes).unwrap();
     let mib = 1 << 20;
     let files = [("EFI/BOOT/BOOTX64.EFI", &b"loader"[..]), ("loader/loader.conf", b"timeout 0\n")];

@@ -20,7 +20,9 @@ fn run(tree: &Tree, lookup: &Lookup<'_, '_>) -> Result<Vec<Finding>> {
     let profile = Entry::directory("profile");
     let mut found: Vec<Finding> = missing
         .map(|(unit, _)| (format!("{}/{unit}", unit_file::MANAGERS[0][1]), &profile))
-        .map(|(path, entry)| finding(&path, entry, "is to be enabled, and there is no such unit"))
+        .map(|(path, entry)| {
+            finding(&path, entry, "is wanted by the profile, and there is no such unit")
+        })
         .collect();
     for places in &unit_file::MANAGERS {
         let mut checked = BTreeSet::new();
