@@ -18,6 +18,6 @@ mod verity;
 pub use directory::Directory;
 pub use enrol::{Enrolment, enrolment, signature_list};
 pub use firmware::ovmf_variables;
-pub use pair::certificate_pem;
+pub use pair::{certificate_der, certificate_pem};
 pub use request::{Form, Request, Role, SIGNERS, Signature, Signer, SignerKind};
 pub use verity::{pad_verity_signature, verity_signature_json};

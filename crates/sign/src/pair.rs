@@ -66,6 +66,17 @@ pub fn certificate_pem(der: &[u8]) -> Result<String> {
         .context("write a certificate in PEM form")
 }
 
+/// The DER of a certificate that a file holds in DER or in PEM form.
+///
+/// # Errors
+/// It is neither.
+pub fn certificate_der(file: &[u8]) -> Result<Vec<u8>> {
+    let pem_form = file.trim_ascii_start().starts_with(b"-----BEGIN");
+    let der = if pem_form { pem(file, "CERTIFICATE")? } else { file.to_vec() };
+    parse_certificate(&der)?;
+    Ok(der)
+}
+
 fn pem(text: &[u8], label: &str) -> Result<Vec<u8>> {
     let (found, der) = der::pem::decode_vec(text).ok().context("the file is not in PEM form")?;
     if found != label {

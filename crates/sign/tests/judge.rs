@@ -275,6 +275,18 @@ fn certificates_hold_from_2020_to_2049_and_say_that_they_are_for_development() {
 }
 
 #[test]
+fn a_certificate_is_read_in_both_forms_and_nothing_else_is() {
+    let bench = Bench::new("forms");
+    let der = bench.keys.certificate(Role::Boot).unwrap();
+    let pem = fs::read(bench.key("db.crt")).unwrap();
+    assert_eq!(sign::certificate_der(&pem).unwrap(), der);
+    assert_eq!(sign::certificate_der(&der).unwrap(), der);
+    for other in [&b""[..], &der[1..], &fs::read(bench.key("db.key")).unwrap()] {
+        assert!(sign::certificate_der(other).is_err());
+    }
+}
+
+#[test]
 fn private_keys_are_for_their_owner_alone_and_are_made_once() {
     let bench = Bench::new("files");
     let keys = bench.path.join("keys");
