@@ -137,6 +137,7 @@ impl Stage {
             console,
             one_boot: false,
             agent: None,
+            feed: None,
         }
     }
 }

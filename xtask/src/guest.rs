@@ -41,10 +41,15 @@ ExecStart=-/usr/sbin/agetty --autologin root --noclear --keep-baud 115200,57600,
 
 /// The credentials that make the guest tell facts.
 pub(crate) fn telling() -> Vec<(String, String)> {
+    led(SCRIPT)
+}
+
+/// The credentials that make the guest run `script` once it is up.
+pub(crate) fn led(script: &str) -> Vec<(String, String)> {
     let pairs = [
         ("systemd.extra-unit.hardtack-check.service", UNIT),
         ("systemd.unit-dropin.multi-user.target", WANTS),
-        ("hardtack.facts", SCRIPT),
+        ("hardtack.facts", script),
     ];
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
 }
@@ -81,6 +86,22 @@ impl Facts {
             }
         }
         boots
+    }
+
+    /// What the step `number` told, which ends with `asked=<number>`, if it came to its end.
+    pub(crate) fn of_step(log: &str, number: usize) -> Option<Facts> {
+        let (begin, end) = (format!("asking={number}"), format!("asked={number}"));
+        let mut lines = log.lines().map(str::trim).skip_while(|line| *line != begin).skip(1);
+        let mut facts = Facts::default();
+        loop {
+            let line = lines.next()?;
+            if line == end {
+                return Some(facts);
+            }
+            if let Some((key, value)) = line.split_once('=') {
+                facts.0.entry(key.to_owned()).or_default().push(value.to_owned());
+            }
+        }
     }
 
     /// The first value of `key`, empty when it was not told.

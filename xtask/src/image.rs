@@ -98,7 +98,7 @@ pub(crate) fn unreviewed(folder: &Path) -> Result<Vec<String>> {
 
 /// What `result.json` says of an image, as far as booting it needs; of a disk that came without one
 /// nothing is known.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Baked {
     pub(crate) disk: PathBuf,
     pub(crate) root_hash: Option<String>,

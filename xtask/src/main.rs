@@ -31,6 +31,7 @@ mod stages;
 mod test;
 mod tidy;
 mod twins;
+mod update;
 mod wheels;
 mod worker;
 
@@ -66,6 +67,11 @@ enum Verb {
     Test(test::Options),
     /// Record every write of a first boot, and look at the disk as a power cut would leave it.
     Powercut(powercut::Options),
+    /// Updates from version to version in QEMU, good ones and bad ones, from a server on the loopback.
+    TestUpdate(update::Options),
+    /// Between a connection of a guest and a port of the loopback: started by QEMU.
+    #[command(hide = true)]
+    Pipe { port: u16 },
     /// Compare with what the distribution's own programs make of the same packages.
     #[command(subcommand)]
     Judge(judge::Judge),
@@ -146,6 +152,8 @@ fn start(verb: Verb) -> Result<()> {
         Verb::Bench(options) => bench::bench(&options),
         Verb::Test(options) => test::test(&options),
         Verb::Powercut(options) => powercut::powercut(&options),
+        Verb::TestUpdate(options) => update::update(&options),
+        Verb::Pipe { port } => update::pipe(port),
         Verb::Judge(what) => judge::judge(&what),
         Verb::Check => {
             doctor::ready(doctor::Need::Test, doctor::Consent::from_flag(false))?;

@@ -60,6 +60,8 @@ pub(crate) struct Machine {
     pub(crate) one_boot: bool,
     /// The host's end of the guest agent's port; without it there is no such port.
     pub(crate) agent: Option<PathBuf>,
+    /// The port of a server on the host's loopback that the guest reaches as 10.0.2.100, port 80.
+    pub(crate) feed: Option<u16>,
 }
 
 /// A running QEMU; it ends with this value.
@@ -94,7 +96,7 @@ impl Machine {
         command.args(["-serial", "chardev:con"]);
         command.args(["-chardev", &format!("file,id=facts,path={}", escape(&facts))]);
         command.args(["-serial", "chardev:facts"]);
-        command.args(["-netdev", "user,id=net"]);
+        command.args(["-netdev", &network(self.feed)?]);
         command.args(["-device", "virtio-net-pci,netdev=net,romfile="]);
         for (number, drive) in self.drives.iter().enumerate() {
             drive.attach(&mut command, number)?;
@@ -155,6 +157,18 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// QEMU's user network. What a guest sends to the one fixed address goes through a program of its
+/// own for each connection, so that it does not matter which port is free here.
+fn network(feed: Option<u16>) -> Result<String> {
+    let Some(port) = feed else { return Ok("user,id=net".to_owned()) };
+    let this = std::env::current_exe().context("find this program")?;
+    let program = escape(&this);
+    if program.contains([' ', '"', '\'', '\\']) {
+        bail!("`{program}` has a character that no command of QEMU's network can name");
+    }
+    Ok(format!("user,id=net,guestfwd=tcp:10.0.2.100:80-cmd:{program} pipe {port}"))
 }
 
 /// A throw-away disk over `base`, of `size` if it shall be larger.
@@ -334,6 +348,7 @@ mod tests {
             console: Console::Log,
             one_boot: true,
             agent: None,
+            feed: None,
         };
         let mut running = machine.start().unwrap();
         let patience =

@@ -1,0 +1,226 @@
+//! `cargo xtask test-update`: from a signed release to the other slot, and back when it fails.
+//!
+//! The images are the shipped ones, made with a version, the address of a feed and one changed file;
+//! nothing is injected but what looks: a unit and a script, as credentials of the virtual machine.
+
+mod bad;
+mod host;
+mod pipe;
+mod refused;
+mod server;
+mod story;
+mod versions;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+pub(crate) use pipe::pipe;
+
+use crate::doctor::{self, Consent, Need};
+use crate::image::compile;
+use crate::run::target;
+use versions::{Kind, Version};
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// A name in `profiles/`.
+    #[arg(default_value = "mini")]
+    profile: String,
+    /// Every case; a case that went well in an earlier run with the same images is left out.
+    #[arg(long, conflicts_with = "only")]
+    full: bool,
+    /// The case of this name, whatever went well before.
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
+    /// With `--full`: forget what went well before.
+    #[arg(long, requires = "full")]
+    again: bool,
+    /// Print the cases' names.
+    #[arg(long)]
+    list: bool,
+    /// Install missing system packages without asking.
+    #[arg(long)]
+    yes: bool,
+}
+
+/// What the cases stand on: a profile, and the versions of it that were asked for so far.
+pub(crate) struct Ground {
+    pub(crate) profile: String,
+    baked: Mutex<BTreeMap<(String, Kind), Version>>,
+}
+
+impl Ground {
+    pub(crate) fn new(profile: &str) -> Ground {
+        Ground { profile: profile.to_owned(), baked: Mutex::default() }
+    }
+
+    /// A version of the profile, baked when it is first asked for.
+    pub(crate) fn version(&self, number: &str, kind: Kind) -> Result<Version> {
+        let mut baked = self.baked.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (number.to_owned(), kind);
+        if let Some(version) = baked.get(&key) {
+            return Ok(version.clone());
+        }
+        let version = versions::version(&self.profile, number, kind)?;
+        baked.insert(key, version.clone());
+        Ok(version)
+    }
+}
+
+/// Shows something and says what it saw.
+type Show = Box<dyn Fn(&Ground) -> Result<String> + Send + Sync>;
+
+/// One thing that is shown.
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) show: Show,
+    /// Part of `cargo xtask test`.
+    pub(crate) always: bool,
+}
+
+/// Bad versions that `cargo xtask test` shows: refused by the firmware, and by a panic.
+const ALWAYS: [&str; 2] = ["uki-unsigned", "kernel-panics-early"];
+
+fn case(
+    name: impl Into<String>,
+    always: bool,
+    show: impl Fn(&Ground) -> Result<String> + Send + Sync + 'static,
+) -> Case {
+    Case { name: name.into(), always, show: Box::new(show) }
+}
+
+/// Who has cases, in the order in which they are shown.
+const PROVIDERS: &[fn() -> Vec<Case>] = &[rows, bads, refusals];
+
+/// Every case.
+pub(crate) fn cases() -> Vec<Case> {
+    PROVIDERS.iter().flat_map(|provider| provider()).collect()
+}
+
+fn rows() -> Vec<Case> {
+    vec![
+        case("a-b-a", true, |ground| row(ground, "a-b-a", &["1", "2", "3"])),
+        case("five-in-a-row", false, |ground| {
+            row(ground, "five-in-a-row", &["1", "2", "3", "4", "5", "6"])
+        }),
+    ]
+}
+
+fn row(ground: &Ground, name: &str, numbers: &[&str]) -> Result<String> {
+    let version = |number: &&str| Ok((number.to_string(), ground.version(number, Kind::Good)?));
+    let versions = numbers.iter().map(version).collect::<Result<Vec<_>>>()?;
+    story::row(&ground.profile, name, &versions)
+}
+
+fn bads() -> Vec<Case> {
+    let case = |bad: &'static bad::Bad| {
+        case(format!("bad-{}", bad.name), ALWAYS.contains(&bad.name), |ground| {
+            bad::show(bad, ground)
+        })
+    };
+    bad::BAD.iter().map(case).collect()
+}
+
+fn refusals() -> Vec<Case> {
+    vec![
+        case("refused-feeds", false, refused::feeds),
+        case("broken-streams", false, refused::streams),
+    ]
+}
+
+/// The verb.
+pub(crate) fn update(options: &Options) -> Result<()> {
+    let cases = cases();
+    if options.list {
+        cases.iter().for_each(|case| println!("{}", case.name));
+        return Ok(());
+    }
+    let wanted = |case: &&Case| match &options.only {
+        Some(name) => case.name == *name,
+        None => options.full || case.always,
+    };
+    let chosen: Vec<&Case> = cases.iter().filter(wanted).collect();
+    if chosen.is_empty() {
+        bail!("no case has that name: `cargo xtask test-update --list` prints them");
+    }
+    let consent = Consent::from_flag(options.yes);
+    doctor::ready(Need::Build, consent)?;
+    doctor::ready(Need::Boot, consent)?;
+    doctor::ready(Need::Test, consent)?;
+    compile()?;
+    let ground = Ground::new(&options.profile);
+    let mut done = Done::read(&ground, options.again)?;
+    let mut failed = Vec::new();
+    for case in chosen {
+        if options.full && done.has(&case.name) {
+            println!("done    {} (in an earlier run)", case.name);
+            continue;
+        }
+        println!("begin   {}", case.name);
+        let start = Instant::now();
+        let outcome = (case.show)(&ground);
+        let seconds = start.elapsed().as_secs();
+        match outcome {
+            Ok(seen) => {
+                println!("ok      {} in {seconds} s: {seen}", case.name);
+                done.add(&case.name, seconds, &seen)?;
+            }
+            Err(error) => {
+                println!("FAILED  {} in {seconds} s: {error:#}", case.name);
+                failed.push(case.name.as_str());
+            }
+        }
+    }
+    if !failed.is_empty() {
+        bail!("{} cases failed: {}", failed.len(), failed.join(", "));
+    }
+    Ok(())
+}
+
+/// What went well, kept between runs as long as the images stay the same.
+struct Done {
+    file: PathBuf,
+    text: String,
+}
+
+impl Done {
+    fn read(ground: &Ground, again: bool) -> Result<Done> {
+        let file = target().join("update").join(&ground.profile).join("done");
+        let root_hash = ground.version("1", Kind::Good)?.baked.root_hash.unwrap_or_default();
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        let same = text.lines().next() == Some(root_hash.as_str());
+        let text = if same && !again { text } else { format!("{root_hash}\n") };
+        Ok(Done { file, text })
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.text.lines().any(|line| line.split('\t').next() == Some(name))
+    }
+
+    fn add(&mut self, name: &str, seconds: u64, seen: &str) -> Result<()> {
+        self.text.push_str(&format!("{name}\t{seconds} s\t{seen}\n"));
+        versions::put(&self.file, self.text.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_case_has_a_name_of_its_own_and_those_of_each_run_are_there() {
+        let cases = cases();
+        let mut names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
+        names.sort_unstable();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        let always: Vec<&Case> = cases.iter().filter(|case| case.always).collect();
+        assert_eq!(always.len(), 3);
+    }
+}
