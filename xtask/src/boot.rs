@@ -16,7 +16,7 @@ use crate::guest::{self, Check, Expected, Facts};
 use crate::image::{Baked, Profile, bake, compile};
 use crate::more::More;
 use crate::qemu::{self, Console, Drive, Machine, text};
-use crate::run::{read, run, target, tool};
+use crate::run::{read, target, tool};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -227,10 +227,7 @@ fn check(stage: &Stage, expected: &Expected, listing: Option<&Listing>) -> Resul
 /// What a stranger says of the partition table that the guest left behind. `sgdisk` says "No
 /// problems found" of a table with one broken copy as well, after a warning.
 fn table(overlay: &Path) -> Result<Check> {
-    let raw = overlay.with_extension("raw");
-    let mut convert = tool("qemu-img")?;
-    run(convert.args(["convert", "-f", "qcow2", "-O", "raw"]).arg(overlay).arg(&raw))
-        .context("make a raw copy of the disk that was booted")?;
+    let raw = qemu::flat(overlay)?;
     let said = read(tool("sgdisk")?.arg("-v").arg(&raw));
     let _ = std::fs::remove_file(&raw);
     let said = String::from_utf8_lossy(&said?).into_owned();

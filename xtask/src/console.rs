@@ -31,6 +31,10 @@ pub(crate) struct Patience {
 impl Patience {
     pub(crate) const BOOT: Patience =
         Patience { silence: Duration::from_secs(300), whole: Duration::from_secs(1500) };
+
+    /// Several boots, and time limits that hold with nothing said.
+    pub(crate) const TRIAL: Patience =
+        Patience { silence: Duration::from_secs(600), whole: Duration::from_secs(3000) };
 }
 
 /// Watches until `done` (given the console, then the facts) is content.

@@ -86,6 +86,11 @@ impl Esp {
         run(self.command("mcopy")?.args(["-n", name]).arg(file))
     }
 
+    /// Gives a file another path.
+    pub(crate) fn rename(&self, from: &str, to: &str) -> Result<()> {
+        run(self.command("mren")?.args([from, to]))
+    }
+
     pub(crate) fn put(&self, file: &Path, name: &str) -> Result<()> {
         run(self.command("mcopy")?.arg("-o").arg(file).arg(name))
     }
@@ -211,6 +216,8 @@ mod tests {
         assert_eq!(std::fs::read(&file).unwrap(), b"girst");
         assert_eq!(partition(&disk, ESP).unwrap().start, 1 << 20);
         assert!(partition(&disk, USR).is_err());
+        esp.rename(&name, "::/EFI/Linux/a+1-0.efi").unwrap();
+        assert_eq!(esp.uki().unwrap(), "::/EFI/Linux/a+1-0.efi");
         esp.put(&file, "::/EFI/Linux/b.efi").unwrap();
         assert!(esp.uki().is_err(), "two UKIs are ambiguous");
     }

@@ -16,6 +16,7 @@ mod disk;
 mod doctor;
 mod given;
 mod guest;
+mod health;
 mod image;
 mod judge;
 mod judges;

@@ -182,6 +182,15 @@ pub(crate) fn overlay(base: &Path, file: &Path, size: Option<&str>) -> Result<()
     run(command.args(size)).with_context(|| format!("make the overlay `{}`", file.display()))
 }
 
+/// What the guest left in an overlay, as a raw disk beside it.
+pub(crate) fn flat(overlay: &Path) -> Result<PathBuf> {
+    let raw = overlay.with_extension("raw");
+    let mut convert = tool("qemu-img")?;
+    run(convert.args(["convert", "-f", "qcow2", "-O", "raw"]).arg(overlay).arg(&raw))
+        .context("make a raw copy of the disk that was booted")?;
+    Ok(raw)
+}
+
 /// A variable store in which the keys under `target/keys` are enrolled.
 pub(crate) fn variables(file: &Path) -> Result<()> {
     let _ = std::fs::remove_file(file);
