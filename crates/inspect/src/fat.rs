@@ -5,7 +5,7 @@ mod directory;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Seek};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
 use serde::Serialize;
 
 use crate::bytes::{read_at, size, slice, u8_at, u16_at, u32_at};
@@ -93,19 +93,32 @@ const CONTENT_LIMIT: u64 = 1 << 30;
 /// files, a size that does not match its chain, an ill-formed directory, a free count in FSInfo
 /// that is not true.
 pub fn read<D: Read + Seek>(device: &mut D) -> Result<FoundVolume> {
+    let (volume, faults) = survey(device)?;
+    match faults.into_iter().next() {
+        Some(fault) => Err(fault),
+        None => Ok(volume),
+    }
+}
+
+/// Reads a volume as firmware does, by its first table: what [`read`] refuses and firmware passes
+/// over is a fault, and the file or directory it is in is shown as far as it goes.
+///
+/// Errors: no boot sector, or no table that could be read.
+pub fn survey<D: Read + Seek>(device: &mut D) -> Result<(FoundVolume, Vec<Error>)> {
+    let mut faults = Vec::new();
     let mut volume = boot(device).context("read FAT boot sector")?;
-    volume.next = tables(device, &volume).context("read FAT")?;
-    let used: BTreeSet<u32> = directory::walk(device, &mut volume)?;
+    volume.next = tables(device, &volume, &mut faults).context("read FAT")?;
+    let used: BTreeSet<u32> = directory::walk(device, &mut volume, &mut faults);
     let numbers = 2..volume.clusters + 2;
     for cluster in numbers {
         let free = volume.next.get(cluster as usize) == Some(&0);
         if free && used.contains(&cluster) {
-            bail!("cluster {cluster} is in use and marked as free");
+            faults.push(anyhow!("cluster {cluster} is in use and marked as free"));
         }
         volume.free += u32::from(free);
     }
-    information(device, &volume).context("read FSInfo")?;
-    Ok(volume)
+    faults.extend(information(device, &volume).context("read FSInfo").err());
+    Ok((volume, faults))
 }
 
 impl FoundVolume {
@@ -121,8 +134,18 @@ impl FoundVolume {
             bail!("`{path}` has {} bytes, {CONTENT_LIMIT} are read", file.size);
         }
         let mut content = self.chain_bytes(device, &self.chain(file.first)?)?;
+        if content.len() < file.size as usize {
+            bail!("`{path}` has {} bytes and clusters for {}", file.size, content.len());
+        }
         content.truncate(file.size as usize);
         Ok(content)
+    }
+
+    /// Where on the volume the clusters of a file lie, in the file's order: first byte and length,
+    /// neighbours as one.
+    pub fn extents(&self, path: &str) -> Result<Vec<(u64, u64)>> {
+        let file = self.files.get(path).with_context(|| format!("no file `{path}`"))?;
+        Ok(self.runs(&self.chain(file.first)?))
     }
 
     /// The clusters from `first` to the end of its chain; none for 0.
@@ -152,12 +175,20 @@ impl FoundVolume {
 
     fn chain_bytes<D: Read + Seek>(&self, device: &mut D, chain: &[u32]) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        // Neighbouring clusters are read at once.
-        for run in chain.chunk_by(|a, b| a + 1 == *b) {
-            let at = self.geometry.data + u64::from(run[0] - 2) * u64::from(self.cluster);
-            bytes.extend(read_at(device, at, run.len() as u64 * u64::from(self.cluster))?);
+        for (at, length) in self.runs(chain) {
+            bytes.extend(read_at(device, at, length)?);
         }
         Ok(bytes)
+    }
+
+    /// Neighbouring clusters are one range of bytes.
+    fn runs(&self, chain: &[u32]) -> Vec<(u64, u64)> {
+        let cluster = u64::from(self.cluster);
+        let runs = chain.chunk_by(|a, b| a + 1 == *b);
+        let range = |run: &[u32]| {
+            (self.geometry.data + u64::from(run[0] - 2) * cluster, run.len() as u64 * cluster)
+        };
+        runs.map(range).collect()
     }
 }
 
@@ -218,8 +249,12 @@ fn boot<D: Read + Seek>(device: &mut D) -> Result<FoundVolume> {
     })
 }
 
-/// For each cluster the one after it, from the first table; the second must be equal.
-fn tables<D: Read + Seek>(device: &mut D, volume: &FoundVolume) -> Result<Vec<u32>> {
+/// For each cluster the one after it, from the first table; the second should be equal.
+fn tables<D: Read + Seek>(
+    device: &mut D,
+    volume: &FoundVolume,
+    faults: &mut Vec<Error>,
+) -> Result<Vec<u32>> {
     let Geometry { table, table_size, .. } = volume.geometry;
     let entries = u64::from(volume.clusters) + 2;
     let needed = match volume.kind {
@@ -232,7 +267,7 @@ fn tables<D: Read + Seek>(device: &mut D, volume: &FoundVolume) -> Result<Vec<u3
     }
     let first = read_at(device, table, table_size)?;
     if read_at(device, table + table_size, table_size)? != first {
-        bail!("the two tables differ");
+        faults.push(anyhow!("the two tables differ").context("read FAT"));
     }
     (0..usize::try_from(entries)?)
         .map(|n| match volume.kind {

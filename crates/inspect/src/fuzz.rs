@@ -26,7 +26,13 @@ pub fn erofs(bytes: &[u8]) {
 
 /// A FAT volume.
 pub fn fat(bytes: &[u8]) {
-    let _ = fat::read(&mut Cursor::new(bytes));
+    let mut device = Cursor::new(bytes);
+    let _ = fat::read(&mut device);
+    if let Ok((volume, _)) = fat::survey(&mut device) {
+        for path in volume.files.keys() {
+            let _ = volume.content(&mut device, path);
+        }
+    }
 }
 
 /// A disk's partition tables.

@@ -28,7 +28,7 @@ const KINDS: &[(&str, &str)] = &[
 ];
 
 /// The type of the EFI system partition.
-pub(crate) const ESP: &str = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
+pub const ESP: &str = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
 
 /// The name of a type, where it has one.
 pub fn name(uuid: &str) -> Option<&'static str> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Seek};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
 
 use super::{FoundFile, FoundVolume, Kind};
 use crate::bytes::{read_at, slice, u8_at, u16_at, u32_at};
@@ -30,45 +30,50 @@ struct Found {
     modified: String,
 }
 
-/// Reads every directory into the volume; gives the clusters that anything uses.
+/// Reads every directory into the volume; gives the clusters that anything uses. What cannot be
+/// read is a fault, and left out.
 pub(super) fn walk<D: Read + Seek>(
     device: &mut D,
     volume: &mut FoundVolume,
-) -> Result<BTreeSet<u32>> {
+    faults: &mut Vec<Error>,
+) -> BTreeSet<u32> {
     let mut used = BTreeSet::new();
     let mut left = vec![(String::new(), volume.geometry.root_cluster, 0, 0)];
     while let Some((path, first, parent, depth)) = left.pop() {
         let shown = format!("/{path}");
-        let bytes = bytes(device, volume, first, &mut used)
-            .with_context(|| format!("read directory `{shown}`"))?;
-        let entries = parse(&bytes, volume, first, parent, depth == 0)
-            .with_context(|| format!("read directory `{shown}`"))?;
+        let mut ill = Vec::new();
+        let entries = bytes(device, volume, first, &mut used)
+            .map(|bytes| parse(&bytes, volume, first, parent, depth == 0, &mut ill));
+        let entries = entries.unwrap_or_else(|fault| {
+            ill.push(fault);
+            Vec::new()
+        });
+        let inside =
+            ill.into_iter().map(|fault| fault.context(format!("read directory `{shown}`")));
+        faults.extend(inside);
         for entry in entries {
             let below =
                 if path.is_empty() { entry.name.clone() } else { format!("{path}/{}", entry.name) };
             if volume.files.len() + volume.directories.len() >= ENTRIES_LIMIT {
-                bail!("more than {ENTRIES_LIMIT} entries");
+                faults.push(anyhow!("more than {ENTRIES_LIMIT} entries"));
+                return used;
             }
-            let fresh = if entry.attributes & DIRECTORY != 0 {
-                if depth >= DEPTH_LIMIT || entry.first == 0 {
-                    bail!("`/{below}` is no directory, or too deep");
-                }
-                left.push((below.clone(), entry.first, first, depth + 1));
-                volume.directories.insert(below.clone()) && !volume.files.contains_key(&below)
-            } else {
-                claim_file(volume, &entry, &mut used)
-                    .with_context(|| format!("read file `/{below}`"))?;
+            if volume.files.contains_key(&below) || volume.directories.contains(&below) {
+                faults.push(anyhow!("`/{below}` is there twice"));
+            } else if entry.attributes & DIRECTORY == 0 {
+                let claimed = claim_file(volume, &entry, &mut used);
+                faults.extend(claimed.with_context(|| format!("read file `/{below}`")).err());
                 let Found { attributes, first, size, modified, .. } = entry;
-                let file = FoundFile { size, attributes, modified, first };
-                volume.files.insert(below.clone(), file).is_none()
-                    && !volume.directories.contains(&below)
-            };
-            if !fresh {
-                bail!("`/{below}` is there twice");
+                volume.files.insert(below, FoundFile { size, attributes, modified, first });
+            } else if depth >= DEPTH_LIMIT || entry.first == 0 {
+                faults.push(anyhow!("`/{below}` is no directory, or too deep"));
+            } else {
+                left.push((below.clone(), entry.first, first, depth + 1));
+                volume.directories.insert(below);
             }
         }
     }
-    Ok(used)
+    used
 }
 
 fn bytes<D: Read + Seek>(
@@ -104,53 +109,86 @@ fn claim_file(volume: &FoundVolume, entry: &Found, used: &mut BTreeSet<u32>) -> 
     claim(&chain, used)
 }
 
+/// The entries of a directory; one that is ill-formed is a fault, and left out.
 fn parse(
     bytes: &[u8],
     volume: &mut FoundVolume,
     own: u32,
     parent: u32,
     is_root: bool,
-) -> Result<Vec<Found>> {
+    faults: &mut Vec<Error>,
+) -> Vec<Found> {
     let mut found = Vec::new();
     let mut long: Vec<&[u8]> = Vec::new();
     let mut entries = bytes.chunks_exact(ENTRY);
     if !is_root {
         // `..` of a directory in the root says 0, on every kind of FAT.
         let above = if parent == volume.geometry.root_cluster { 0 } else { parent };
-        dot(entries.next(), b".          ", own)?;
-        dot(entries.next(), b"..         ", above)?;
+        faults.extend(dot(entries.next(), b".          ", own).err());
+        faults.extend(dot(entries.next(), b"..         ", above).err());
     }
     for entry in entries {
-        let attributes = u8_at(entry, 11)?;
-        match u8_at(entry, 0)? {
-            0 => break,
-            DELETED => long.clear(),
-            _ if attributes & READ_MASK == LONG_NAME => long.push(entry),
-            _ if attributes & VOLUME_ID != 0 => {
-                if is_root {
-                    let label = slice(entry, 0, 11)?;
-                    volume.label = String::from_utf8_lossy(label).trim_end().to_owned();
-                }
-                long.clear();
-            }
-            b'.' => bail!("`.` or `..` is not at the head"),
-            _ => {
-                let name = match long.is_empty() {
-                    true => short_name(entry)?,
-                    false => long_name(&long, entry)?,
-                };
-                long.clear();
-                found.push(Found {
-                    name,
-                    attributes,
-                    first: first(entry)?,
-                    size: u32_at(entry, 28)?,
-                    modified: moment(u16_at(entry, 24)?, u16_at(entry, 22)?),
-                });
-            }
+        match one(entry, &mut long, volume, is_root, faults) {
+            Ok(Next::End) => break,
+            Ok(Next::Nothing) => {}
+            Ok(Next::Found(one)) => found.push(one),
+            Err(fault) => faults.push(fault),
         }
     }
-    Ok(found)
+    found
+}
+
+/// What an entry of 32 bytes is.
+enum Next {
+    End,
+    Nothing,
+    Found(Found),
+}
+
+fn one<'a>(
+    entry: &'a [u8],
+    long: &mut Vec<&'a [u8]>,
+    volume: &mut FoundVolume,
+    is_root: bool,
+    faults: &mut Vec<Error>,
+) -> Result<Next> {
+    let attributes = u8_at(entry, 11)?;
+    match u8_at(entry, 0)? {
+        0 => return Ok(Next::End),
+        DELETED => long.clear(),
+        _ if attributes & READ_MASK == LONG_NAME => long.push(entry),
+        _ if attributes & VOLUME_ID != 0 => {
+            if is_root {
+                let label = slice(entry, 0, 11)?;
+                volume.label = String::from_utf8_lossy(label).trim_end().to_owned();
+            }
+            long.clear();
+        }
+        b'.' => bail!("`.` or `..` is not at the head"),
+        _ => {
+            let full = match long.is_empty() {
+                true => Err(None),
+                false => long_name(long, entry).map_err(Some),
+            };
+            long.clear();
+            // A long name that does not fit its short name is passed over by firmware.
+            let name = match full {
+                Ok(name) => name,
+                Err(fault) => {
+                    faults.extend(fault);
+                    short_name(entry)?
+                }
+            };
+            return Ok(Next::Found(Found {
+                name,
+                attributes,
+                first: first(entry)?,
+                size: u32_at(entry, 28)?,
+                modified: moment(u16_at(entry, 24)?, u16_at(entry, 22)?),
+            }));
+        }
+    }
+    Ok(Next::Nothing)
 }
 
 fn dot(entry: Option<&[u8]>, name: &[u8], target: u32) -> Result<()> {

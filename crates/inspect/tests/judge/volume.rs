@@ -100,6 +100,42 @@ fn changed_bytes_of_a_volume_never_panic_and_a_broken_chain_is_refused() {
     }
 }
 
+#[test]
+fn what_firmware_passes_over_is_shown_beside_its_faults() {
+    let directory = judge::scratch("inspect-fat-survey");
+    let path = volume(&directory, 40 << 20, &["-F", "32", "-s", "1"], FILES);
+    let whole = fs::read(&path).unwrap();
+    let sound = fat::read(&mut Cursor::new(&whole)).unwrap();
+    assert_eq!(fat::survey(&mut Cursor::new(&whole)).unwrap().1.len(), 0);
+    let table = 32 * 512;
+    let size = (whole.len() - table - sound.clusters as usize * 512) / 2;
+    let entry = |cluster: u64| table + 4 * cluster as usize;
+    let (at, length) = sound.extents(FILES[0].0).unwrap()[0];
+    assert!(length >= 70_000);
+    let data = whole.len() as u64 - u64::from(sound.clusters) * 512;
+    let first = (at - data) / 512 + 2;
+
+    // The second table alone: nothing that firmware reads.
+    let mut second = whole.clone();
+    second[entry(first) + size] ^= 1;
+    let (found, faults) = fat::survey(&mut Cursor::new(&second)).unwrap();
+    assert_eq!((found.files, faults.len()), (sound.files.clone(), 1));
+    // The chain of one file in both: that file ends early, all others are as they were.
+    let mut short = whole.clone();
+    for table in [0, size] {
+        short[entry(first) + table..][..4].copy_from_slice(&0x0fff_ffffu32.to_le_bytes());
+    }
+    let (found, faults) = fat::survey(&mut Cursor::new(&short)).unwrap();
+    assert_eq!(found.files.keys().collect::<Vec<_>>(), sound.files.keys().collect::<Vec<_>>());
+    assert!(format!("{:#}", faults[0]).contains("do not take 1 clusters"), "{faults:?}");
+    let content = |name: &str| found.content(&mut Cursor::new(&short), name);
+    assert!(content(FILES[0].0).is_err());
+    for (name, wanted) in &FILES[1..] {
+        assert_eq!(content(name).unwrap(), *wanted);
+    }
+    assert!(fat::read(&mut Cursor::new(&short)).is_err());
+}
+
 /// Data, tree and root hash by veritysetup.
 pub(crate) fn protected(directory: &Path, data: &[u8]) -> (Vec<u8>, [u8; 32]) {
     let (data_path, tree) = (directory.join("data"), directory.join("tree"));
