@@ -35,7 +35,7 @@ fn usr(directory: &Path, options: &[&str]) -> Vec<u8> {
 }
 
 /// A kernel signed by sbsign with a fresh key.
-fn signed(directory: &Path, kernel: &[u8]) -> Vec<u8> {
+pub(crate) fn signed(directory: &Path, kernel: &[u8]) -> Vec<u8> {
     program::keys(directory);
     let (plain, signed) = (directory.join("plain.efi"), directory.join("signed.efi"));
     fs::write(&plain, kernel).unwrap();

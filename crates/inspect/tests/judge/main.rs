@@ -2,6 +2,7 @@
 
 mod hostile;
 mod look;
+mod powercut;
 mod program;
 mod tree;
 mod volume;
