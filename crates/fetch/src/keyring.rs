@@ -188,7 +188,10 @@ fn judge(
     } else {
         return Ok(Verdict::Stranger);
     };
-    checked.with_context(|| format!("check the signature of key {}: bad", fingerprint(key)))?;
+    // The library's own words are of its insides.
+    if checked.is_err() {
+        bail!("check the signature of key {}: bad", fingerprint(key));
+    }
 
     let Some(at) = signature.created() else { return Ok(Verdict::Refused("gave no time")) };
     let why = if !matches!(signature.typ(), Some(SignatureType::Text | SignatureType::Binary)) {
