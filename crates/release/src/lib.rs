@@ -10,10 +10,13 @@ mod channel;
 mod directory;
 mod feed;
 mod forecast;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod gzip;
 pub mod order;
 mod part;
 mod transfer;
+mod verify;
 
 use std::collections::BTreeMap;
 
@@ -33,6 +36,7 @@ pub use forecast::{AHEAD, Forecast, forecast};
 pub use gzip::gzip;
 pub use part::{PARTS, Part, Place};
 pub use transfer::{Source, label, transfers};
+pub use verify::{FeedFault, Origin, Trust, Verified, verify};
 
 /// The file in which a [`Manifest`] is handed over.
 pub const MANIFEST: &str = "result.json";
