@@ -42,6 +42,8 @@ pub enum Verb {
     Explain(Explain),
     /// Put a baked image into a feed of updates, sign the feed again, or take a version out.
     Publish(Publish),
+    /// Verify a feed of updates from outside, as a host would and beyond; nothing is written.
+    Verify(Verify),
 }
 
 /// Where packages come from.
@@ -323,4 +325,27 @@ pub struct ToPublish {
     /// Take this version out of the channel.
     #[arg(long, value_name = "VERSION")]
     pub retire: Option<String>,
+}
+
+/// `hardtack verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// The feed: a directory, or the address that hosts fetch it from.
+    #[arg(long, value_name = "URL|DIR")]
+    pub feed: String,
+    /// The channel.
+    #[arg(long, value_name = "NAME", default_value = "stable")]
+    pub channel: String,
+    /// OpenPGP keys whose lists are believed (default: `release.pub.pgp` of the keys).
+    #[arg(long, value_name = "FILE")]
+    pub keyring: Option<PathBuf>,
+    /// Certificate that the hosts' firmware trusts (default: `db.crt` of the keys).
+    #[arg(long, value_name = "FILE")]
+    pub certificate: Option<PathBuf>,
+    /// When it is asked whether signatures hold, as `2026-11-25T22:23:24Z` (default: now).
+    #[arg(long, value_name = "MOMENT")]
+    pub at: Option<String>,
+    /// Where the two public keys are (default: `keys` in the user's cache directory).
+    #[arg(long, value_name = "DIR")]
+    pub keys: Option<PathBuf>,
 }

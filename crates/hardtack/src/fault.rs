@@ -20,7 +20,7 @@ pub enum Fault {
     Sign,
     /// The result cannot be written: no room, no right.
     Output,
-    /// An image that is looked at is damaged, or is none.
+    /// An image or a feed that is looked at is damaged, or is none.
     Image,
     /// A feed does not take what is published, or is not what was published.
     Feed,
@@ -63,7 +63,7 @@ impl fmt::Display for Fault {
             Self::Build => "the image cannot be built",
             Self::Sign => "the image cannot be signed",
             Self::Output => "the image cannot be written",
-            Self::Image => "the image is not whole",
+            Self::Image => "what was looked at is not whole",
             Self::Feed => "the feed stays as it was",
         })
     }

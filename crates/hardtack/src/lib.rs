@@ -22,6 +22,7 @@ pub mod seal;
 mod tar;
 mod tree;
 mod updates;
+mod verify;
 mod wants;
 mod why;
 
@@ -46,6 +47,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Verb::Why(why) => why::why(&why),
         Verb::Explain(explain) => explain::explain(&explain),
         Verb::Publish(arguments) => publish::publish(&arguments),
+        Verb::Verify(arguments) => verify::verify(&arguments),
     }
 }
 

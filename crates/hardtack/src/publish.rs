@@ -295,8 +295,8 @@ fn valid(arguments: &Publish, offer: Option<&Offer>, channel: Option<&Channel>) 
     u32::try_from(expires.0.saturating_sub(published.0)).context("measure the channel's time")
 }
 
-/// When signatures say that they were made.
-fn moment(at: Option<&str>) -> Result<Epoch> {
+/// When signatures say that they were made, or are asked whether they hold.
+pub(crate) fn moment(at: Option<&str>) -> Result<Epoch> {
     if let Some(text) = at {
         return Epoch::from_rfc3339(text).context("option --at");
     }

@@ -269,7 +269,11 @@ fn a_file_that_is_no_image_is_refused_and_one_that_is_damaged_is_shown() {
     let bench = Bench::new("inspect");
     bench.write("noise", &"noise ".repeat(1000));
     let at = |name: &str| bench.at(name).display().to_string();
-    says(hardtack(&["inspect", &at("noise")]), 8, &["the image is not whole", "noise", "known"]);
+    says(
+        hardtack(&["inspect", &at("noise")]),
+        8,
+        &["what was looked at is not whole", "noise", "known"],
+    );
     says(hardtack(&["inspect", &at("nowhere")]), 8, &["open", "nowhere"]);
     let disk = bench.at("disk");
     fs::File::create(&disk).unwrap().set_len(1 << 20).unwrap();

@@ -12,6 +12,7 @@ mod place;
 mod publish;
 mod refuse;
 mod states;
+mod verify;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;

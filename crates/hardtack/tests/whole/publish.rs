@@ -21,7 +21,7 @@ const FEED: i32 = 9;
 
 impl Bench {
     /// Bakes a version into a directory of its own.
-    fn release(&self, version: &str) -> PathBuf {
+    pub(crate) fn release(&self, version: &str) -> PathBuf {
         let output = self.path(&format!("release-{version}"));
         let mut command = self.with_arguments(start(program()), &output);
         let ran = Ran::of(command.args(["--version", version]).output().unwrap());
@@ -46,7 +46,7 @@ impl Bench {
         ran
     }
 
-    fn add(&self, release: &Path, more: &[&str]) -> Ran {
+    pub(crate) fn add(&self, release: &Path, more: &[&str]) -> Ran {
         let words = ["--release", release.to_str().unwrap()];
         self.published(&[&words[..], more].concat())
     }
