@@ -17,6 +17,7 @@ use crate::refusals;
 use crate::repro;
 use crate::run::{cargo, find, run};
 use crate::twins;
+use crate::update::{self, Ground, bad::Depth};
 use crate::worker;
 
 #[derive(Args)]
@@ -194,7 +195,12 @@ fn images(tally: &mut Tally, options: &Options) {
         name: format!("twin disk: {name}"),
         work: Box::new(move || twins::show(name, disk, second)),
     });
-    tally.pairs(twins.collect());
+    let ground = &Ground::new("mini", Depth::Short);
+    let updates = update::cases().into_iter().filter(|case| case.always).map(|case| Case {
+        name: format!("update: {}", case.name),
+        work: Box::new(move || (case.show)(ground)),
+    });
+    tally.pairs(updates.chain(twins).collect());
     if options.only.is_none() {
         let _ = std::fs::remove_file(&booted);
     }

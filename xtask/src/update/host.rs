@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::boot::Stage;
 use crate::console::{Ending, Patience, tail, watch};
 use crate::guest::{self, Facts};
-use crate::qemu::{Console, Running, text};
+use crate::qemu::{Console, Machine, Running, text};
 use crate::update::server::Server;
 
 /// The script that tells and asks, run by the guest's own shell.
@@ -37,8 +37,13 @@ impl Host {
     /// Starts the disk `base`, which is not written, with the feed in `feed`.
     pub(crate) fn start(name: &str, base: &Path, feed: &Path) -> Result<Host> {
         let stage = Stage::set(&format!("update-{name}"), base, None)?;
+        let machine = stage.machine(Console::Log);
+        Host::lead(stage, machine, feed)
+    }
+
+    /// Starts a machine of that stage, whose drives may be others than the stage's own.
+    pub(crate) fn lead(stage: Stage, mut machine: Machine, feed: &Path) -> Result<Host> {
         let server = Server::start(feed)?;
-        let mut machine = stage.machine(Console::Log);
         machine.credentials = guest::led(STEPS);
         machine.feed = Some(server.port());
         let running = machine.start()?;

@@ -3,7 +3,7 @@
 //! The images are the shipped ones, made with a version, the address of a feed and one changed file;
 //! nothing is injected but what looks: a unit and a script, as credentials of the virtual machine.
 
-mod bad;
+pub(crate) mod bad;
 mod host;
 mod pipe;
 mod refused;
@@ -24,6 +24,7 @@ pub(crate) use pipe::pipe;
 use crate::doctor::{self, Consent, Need};
 use crate::image::compile;
 use crate::run::target;
+use bad::Depth;
 use versions::{Kind, Version};
 
 #[derive(Args)]
@@ -51,12 +52,13 @@ pub(crate) struct Options {
 /// What the cases stand on: a profile, and the versions of it that were asked for so far.
 pub(crate) struct Ground {
     pub(crate) profile: String,
+    depth: Depth,
     baked: Mutex<BTreeMap<(String, Kind), Version>>,
 }
 
 impl Ground {
-    pub(crate) fn new(profile: &str) -> Ground {
-        Ground { profile: profile.to_owned(), baked: Mutex::default() }
+    pub(crate) fn new(profile: &str, depth: Depth) -> Ground {
+        Ground { profile: profile.to_owned(), depth, baked: Mutex::default() }
     }
 
     /// A version of the profile, baked when it is first asked for.
@@ -153,7 +155,7 @@ pub(crate) fn update(options: &Options) -> Result<()> {
     doctor::ready(Need::Boot, consent)?;
     doctor::ready(Need::Test, consent)?;
     compile()?;
-    let ground = Ground::new(&options.profile);
+    let ground = Ground::new(&options.profile, Depth::Whole);
     let mut done = Done::read(&ground, options.again)?;
     let mut failed = Vec::new();
     for case in chosen {

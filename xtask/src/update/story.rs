@@ -185,3 +185,62 @@ pub(crate) fn finish(host: Host) {
     drop(host);
     let _ = std::fs::remove_file(Path::new(&overlay));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOOT: &str = "\
+begin=1
+version=2
+state=running
+secure_boot=1
+usr_status=0 451471 verity V
+usr_on=vda5
+row=/dev/vda2 : start= 1, size= 2, type=T, uuid=U, name=\"mini_1\", attrs=\"GUID:60\"
+row=/dev/vda5 : start= 3, size= 2, type=T, uuid=U, name=\"mini_2\", attrs=\"GUID:60\"
+row=/dev/vda6 : start= 5, size= 2, type=T, uuid=U, name=\"mini_2_verity\"
+row=/dev/vda7 : start= 7, size= 2, type=T, uuid=U, name=\"mini_2_vsig\"
+uki=mini_1.efi
+uki=mini_2.efi
+written=vda2 5
+written=vda5 7
+written=vda15 9
+end=1
+";
+
+    fn told(log: &str) -> Facts {
+        Facts::boots(log).pop().unwrap()
+    }
+
+    #[test]
+    fn a_version_counts_as_committed_only_when_all_of_it_is() {
+        assert!(committed(&told(BOOT), "mini", "2", &B).is_ok());
+        assert!(committed(&told(BOOT), "mini", "2", &A).is_err());
+        assert!(committed(&told(BOOT), "mini", "1", &B).is_err());
+        for (good, bad) in [
+            ("state=running", "state=degraded"),
+            ("state=running", "state=running\nfailed=a.service"),
+            ("secure_boot=1", "secure_boot=0"),
+            ("verity V", "verity C"),
+            ("uki=mini_2.efi", "uki=mini_2+2-1.efi"),
+            ("usr_on=vda5", "usr_on=vda2"),
+            ("row=/dev/vda7", "row=/dev/vda9"),
+        ] {
+            assert!(committed(&told(&BOOT.replace(good, bad)), "mini", "2", &B).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_slot_s_state_is_its_own_partitions_and_the_esp() {
+        let state = State::of(&told(BOOT), &B);
+        assert_eq!(state.labels(), ["mini_2", "mini_2_verity", "mini_2_vsig"]);
+        assert_eq!(state.sectors(), 7);
+        assert_eq!(State::of(&told(BOOT), &A).labels(), ["mini_1"]);
+        for (good, bad) in
+            [("vda5 7", "vda5 8"), ("mini_2_vsig", "_empty"), ("uki=mini_1.efi\n", "")]
+        {
+            assert_ne!(State::of(&told(&BOOT.replace(good, bad)), &B), state, "{bad}");
+        }
+    }
+}
