@@ -21,8 +21,10 @@ use clap::Args;
 
 pub(crate) use pipe::pipe;
 
+use crate::Build;
 use crate::doctor::{self, Consent, Need};
-use crate::image::compile;
+use crate::health;
+use crate::image::{Baked, Profile, bake, compile};
 use crate::run::target;
 use bad::Depth;
 use versions::{Kind, Version};
@@ -97,7 +99,7 @@ fn case(
 }
 
 /// Who has cases, in the order in which they are shown.
-const PROVIDERS: &[fn() -> Vec<Case>] = &[rows, bads, refusals];
+const PROVIDERS: &[fn() -> Vec<Case>] = &[rows, bads, refusals, trials];
 
 /// Every case.
 pub(crate) fn cases() -> Vec<Case> {
@@ -133,6 +135,18 @@ fn refusals() -> Vec<Case> {
         case("refused-feeds", false, refused::feeds),
         case("broken-streams", false, refused::streams),
     ]
+}
+
+/// Versions on trial without an update, on the shipped disk.
+fn trials() -> Vec<Case> {
+    let case = |name: &'static str| {
+        case(format!("trial-{name}"), false, move |ground| {
+            let profile = Profile::find(&ground.profile)?;
+            bake(&profile, &Build::plain(&profile.name, None))?;
+            health::show(name, &Baked::of(&profile.output())?.disk)
+        })
+    };
+    health::names().map(case).collect()
 }
 
 /// The verb.
