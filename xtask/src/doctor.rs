@@ -68,6 +68,7 @@ const PACKAGES: &[(&str, Probe, Need, &str)] = &[
     ("cpio", Probe::Program("cpio"), Need::Test, "judges the initrd"),
     ("cryptsetup-bin", Probe::Program("veritysetup"), Need::Test, "judges hash trees"),
     ("dosfstools", Probe::Program("fsck.fat"), Need::Test, "judges the ESP"),
+    ("e2fsprogs", Probe::Program("debugfs"), Need::Test, "replays journals after power cuts"),
     ("faketime", Probe::Program("faketime"), Need::Test, "another day, to show that none matters"),
     ("fdisk", Probe::Program("sfdisk"), Need::Test, "judges partition tables"),
     ("gdisk", Probe::Program("sgdisk"), Need::Test, "judges partition tables"),
