@@ -32,6 +32,13 @@ pub(crate) fn log(raw: &Path) -> PathBuf {
     raw.with_extension("writes")
 }
 
+/// Removes a log and the disk that it was recorded of.
+pub(crate) fn discard(log: &Path) {
+    for file in [log.to_owned(), log.with_extension("raw")] {
+        let _ = std::fs::remove_file(file);
+    }
+}
+
 /// The block node of a recorded disk. Flushes are logged and not carried out on the host: a
 /// machine that loses power is played from the log, never by the host.
 pub(crate) fn node(raw: &Path, name: &str) -> Result<String> {

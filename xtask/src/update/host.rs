@@ -1,6 +1,6 @@
 //! A guest that is led step by step: what it tells of each boot, and what it is told to do.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::boot::Stage;
 use crate::console::{Ending, Patience, tail, watch};
 use crate::guest::{self, Facts};
+use crate::powercut::record;
 use crate::qemu::{Console, Machine, Running, text};
 use crate::update::server::Server;
 
@@ -27,6 +28,8 @@ pub(crate) struct Host {
     running: Running,
     pub(crate) server: Server,
     pub(crate) stage: Stage,
+    /// The log of every write to its disk, where that is recorded.
+    pub(crate) writes: Option<PathBuf>,
     /// How many boots told all.
     boots: usize,
     /// How many scripts it was given.
@@ -41,13 +44,23 @@ impl Host {
         Host::lead(stage, machine, feed)
     }
 
+    /// As [`Host::start`], and every write to the disk is recorded.
+    pub(crate) fn recorded(name: &str, base: &Path, feed: &Path) -> Result<Host> {
+        let stage = Stage::set(&format!("update-{name}"), base, None)?;
+        let mut machine = stage.machine(Console::Log);
+        let drive = record::recording(base, &stage.folder, guest::SYSTEM)?;
+        let writes = record::log(&drive.file);
+        machine.drives = vec![drive];
+        Ok(Host { writes: Some(writes), ..Host::lead(stage, machine, feed)? })
+    }
+
     /// Starts a machine of that stage, whose drives may be others than the stage's own.
     pub(crate) fn lead(stage: Stage, mut machine: Machine, feed: &Path) -> Result<Host> {
         let server = Server::start(feed)?;
         machine.credentials = guest::led(STEPS);
         machine.feed = Some(server.port());
         let running = machine.start()?;
-        Ok(Host { running, server, stage, boots: 0, scripts: 0 })
+        Ok(Host { running, server, stage, writes: None, boots: 0, scripts: 0 })
     }
 
     /// Waits for the next boot that tells all.

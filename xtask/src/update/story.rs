@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use crate::guest::Facts;
+use crate::powercut::{self, record};
 use crate::update::host::Host;
 use crate::update::versions::{Feed, Version};
 
@@ -150,11 +151,20 @@ pub(crate) fn sizes(feed: &Feed, version: &str) -> Result<[u64; 3]> {
     Ok([size("usr")?, size("usr-verity")?, size("usr-verity-sig")?])
 }
 
-/// Versions in a row, each into the slot that the one before left: `versions[0]` is the disk.
-pub(crate) fn row(profile: &str, name: &str, versions: &[(String, Version)]) -> Result<String> {
+/// Starts a guest: its name, its disk, its feed.
+pub(crate) type Starts = fn(&str, &Path, &Path) -> Result<Host>;
+
+/// Versions in a row, each into the slot that the one before left: `versions[0]` is the disk. Of a
+/// disk that is recorded, every power cut is tried.
+pub(crate) fn row(
+    profile: &str,
+    name: &str,
+    starts: Starts,
+    versions: &[(String, Version)],
+) -> Result<String> {
     let Some(((first, disk), rest)) = versions.split_first() else { bail!("no versions") };
     let feed = Feed::of(profile, name, &[disk])?;
-    let mut host = Host::start(name, &disk.baked.disk, &feed.folder)?;
+    let mut host = starts(name, &disk.baked.disk, &feed.folder)?;
     let mut seen = Vec::new();
     let (mut slot, mut other) = (&A, &B);
     let mut last = first;
@@ -175,7 +185,13 @@ pub(crate) fn row(profile: &str, name: &str, versions: &[(String, Version)]) -> 
         last = number;
     }
     let _ = std::fs::remove_dir_all(&feed.folder);
+    let writes = host.writes.clone();
     finish(host);
+    if let Some(writes) = writes {
+        println!("{}", powercut::prefixes(&disk.baked.disk, &writes)?);
+        seen.push("every power cut tried leaves a disk that starts".to_owned());
+        record::discard(&writes);
+    }
     Ok(seen.join(", "))
 }
 
