@@ -9,8 +9,9 @@ use std::io::{Read, Seek, Write};
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
-use crate::bytes::{read_at, slice, u8_at, u16_at, u64_at};
+use crate::bytes::{hex, read_at, slice, u8_at, u16_at, u64_at};
 pub use superblock::FoundSuperblock;
 
 /// A whole tree.
@@ -78,6 +79,8 @@ pub(crate) enum Data {
 const ENTRIES_LIMIT: usize = 4_000_000;
 const DIRECTORY_LIMIT: u64 = 256 << 20;
 const TARGET_LIMIT: u64 = 4096;
+/// The most bytes of all contents that are hashed: inodes can share their blocks without end.
+const CONTENT_LIMIT: u64 = 64 << 30;
 /// Copied at a time.
 const BUFFER: u64 = 1 << 20;
 
@@ -137,6 +140,32 @@ pub fn copy<D: Read + Seek>(
         done += bytes.len() as u64;
     }
     Ok(())
+}
+
+/// SHA-256 of every file's content in hexadecimal digits, by the number of its inode; without the
+/// files whose form is not read here ([`FoundEntry::is_plain`]).
+pub fn digests<D: Read + Seek>(device: &mut D, tree: &FoundTree) -> Result<BTreeMap<u64, String>> {
+    let mut digests = BTreeMap::new();
+    let mut total = 0_u64;
+    for (path, entry) in &tree.entries {
+        if entry.kind != Kind::File || !entry.is_plain() || digests.contains_key(&entry.inode) {
+            continue;
+        }
+        total = total.saturating_add(entry.size);
+        if total > CONTENT_LIMIT {
+            bail!("more than {CONTENT_LIMIT} bytes of content");
+        }
+        let mut hasher = Sha256::new();
+        let mut done = 0;
+        while done < entry.size {
+            let bytes = range(device, &tree.superblock, entry, done, BUFFER)
+                .with_context(|| format!("read `/{}`", path.escape_debug()))?;
+            hasher.update(&bytes);
+            done += bytes.len() as u64;
+        }
+        digests.insert(entry.inode, hex(&hasher.finalize()));
+    }
+    Ok(digests)
 }
 
 /// The content of a file with at most `limit` bytes.

@@ -15,6 +15,7 @@ pub mod holding;
 mod image;
 pub mod kinds;
 mod look;
+mod origins;
 pub mod pe;
 pub mod signature;
 mod slot;
@@ -23,7 +24,9 @@ pub mod uki;
 pub mod verity;
 pub mod vhd;
 
-pub use bytes::Window;
+pub use bytes::{Window, hex};
 pub use image::{FoundFile, FoundImage, FoundProgram, FoundUkiFile, read, summary, survey};
 pub use look::{Form, Found, look};
+pub use origins::FoundOrigins;
 pub use slot::FoundSlot;
+pub use text::bytes;

@@ -274,7 +274,7 @@ fn columns<const N: usize>(
 }
 
 /// Bytes in the largest unit that leaves at least one; one decimal, rounded down.
-fn bytes(count: u64) -> String {
+pub fn bytes(count: u64) -> String {
     for (shift, unit) in [(30, "GiB"), (20, "MiB"), (10, "KiB")] {
         if count >> shift > 0 {
             let rest = count & ((1 << shift) - 1);
