@@ -11,8 +11,8 @@ use rootfs::{
 };
 use store::{Blob, Entry, Store, Tree, TreeId};
 
-use crate::lint;
 use crate::plan::{Later, Plan};
+use crate::{lint, origins};
 
 /// The role of packages that the host is made of.
 pub const HOST: &str = "host";
@@ -101,19 +101,13 @@ pub fn host(plan: &Plan, packages: &Packages, later: &[Later], store: &Store) ->
     let (kernel, uname) = take_kernel(&mut tree, store)?;
     tree.remove_all("boot");
     let shipped = rootfs::outside(&tree);
-    let tree = rootfs::generate(tree, Purpose::Host, Point::Image, store)?.with_parents("image");
-
-    let mut usr = Tree::default();
-    for (path, entry) in &tree.0 {
-        match path.strip_prefix("usr/") {
-            Some(below) => usr.insert(below, entry.clone())?,
-            None if path == "usr" => {}
-            None => bail!(
-                "`{path}` of `{}` lies outside of /usr, where no image keeps it",
-                entry.origin
-            ),
-        }
-    }
+    let mut tree =
+        rootfs::generate(tree, Purpose::Host, Point::Image, store)?.with_parents("image");
+    let mut usr = below_usr(&tree)?;
+    let text = store.put(origins::text(&usr).as_bytes())?;
+    let text = Entry::file(text, 0o644, "layout");
+    usr.insert(origins::PATH.trim_start_matches("usr/"), text.clone())?;
+    tree.insert(origins::PATH, text)?;
     let warnings = lint::tree(plan, &tree, &shipped, &merged, store)?;
     let os_release = tree.get("usr/lib/os-release").and_then(Entry::blob);
     let os_release = store.read(&os_release.context("find usr/lib/os-release in the tree")?)?;
@@ -128,6 +122,22 @@ pub fn host(plan: &Plan, packages: &Packages, later: &[Later], store: &Store) ->
         merged,
         warnings,
     })
+}
+
+/// What lies below `/usr`, paths relative to it; nothing may lie elsewhere.
+fn below_usr(tree: &Tree) -> Result<Tree> {
+    let mut usr = Tree::default();
+    for (path, entry) in &tree.0 {
+        match path.strip_prefix("usr/") {
+            Some(below) => usr.insert(below, entry.clone())?,
+            None if path == "usr" => {}
+            None => bail!(
+                "`{path}` of `{}` lies outside of /usr, where no image keeps it",
+                entry.origin
+            ),
+        }
+    }
+    Ok(usr)
 }
 
 /// What the distribution's own installer would leave behind: the host's packages, rules and

@@ -11,6 +11,7 @@ mod inspect;
 mod keep;
 mod keys;
 pub mod lint;
+mod origins;
 mod output;
 pub mod pipeline;
 pub mod plan;
