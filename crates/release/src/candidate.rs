@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use inspect::gpt::FoundPartition;
 use inspect::holding::{FoundErofs, Holding};
 use inspect::signature::FoundSignature;
-use inspect::{FoundImage, FoundSlot, FoundUkiFile, Window, erofs};
+use inspect::{FoundImage, FoundSlot, FoundUkiFile, Window, erofs, kinds};
 use serde::Deserialize;
 use store::{Blob, Digest, Hasher};
 
@@ -88,7 +88,8 @@ impl Candidate {
             parts.insert(part.name.to_owned(), content.file(part, &manifest));
             contents.insert(part.name, content);
         }
-        let uki_sha256 = contents["uki"].blob.digest.to_string();
+        let kernel = contents.get("uki").context("no part is a kernel image")?;
+        let uki_sha256 = kernel.blob.digest.to_string();
         let own = format!("{}_{}.efi", manifest.id, manifest.version);
         let said = manifest.artifacts.get(&own).map(|artifact| artifact.sha256.as_str());
         ensure!(said == Some(&uki_sha256), "the kernel image on the ESP is not `{own}`");
@@ -225,6 +226,13 @@ impl<'a> Found<'a> {
         );
         let found = &self.slot.verity.root_hash;
         ensure!(found == root_hash, "its root hash is {found}, `{MANIFEST}` says {root_hash}");
+        let (kind, wanted) =
+            (kinds::name(&self.data.kind), format!("usr {}", manifest.architecture));
+        ensure!(
+            kind == Some(&wanted),
+            "its `/usr` is a partition of type `{}`, and `{MANIFEST}` says `{wanted}`",
+            kind.unwrap_or(&self.data.kind)
+        );
         let named = self.slot.kernel.as_ref() == Some(&self.uki.path);
         ensure!(named && self.slot.named_by_uuids, "its root hash names other partitions");
         for (partition, (part, suffix)) in [self.data, self.tree, self.signature].iter().zip(LABELS)

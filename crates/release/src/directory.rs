@@ -41,7 +41,14 @@ impl Held {
         let about = || format!("hold channel `{channel}` by `{}`", path.display());
         let lock = File::create(&path).with_context(about)?;
         lock.lock().with_context(about)?;
-        Ok(Self { feed: feed.to_owned(), channel: channel.to_owned(), _lock: lock })
+        let held = Self { feed: feed.to_owned(), channel: channel.to_owned(), _lock: lock };
+        // What a stopped publisher left: half of a next state, or the state before.
+        remove(&held.next())?;
+        Ok(held)
+    }
+
+    fn next(&self) -> PathBuf {
+        self.feed.join(format!(".{}.next", self.channel))
     }
 
     /// The channel's directory.
@@ -65,7 +72,7 @@ impl Held {
 
     /// Begins an empty next state.
     pub fn begin(&self) -> Result<Next<'_>> {
-        let directory = self.feed.join(format!(".{}.next", self.channel));
+        let directory = self.next();
         remove(&directory)?;
         fs::create_dir(&directory).with_context(|| format!("make `{}`", directory.display()))?;
         Ok(Next { held: self, directory })
@@ -198,6 +205,9 @@ mod tests {
         let feed = judge::scratch("directory-left").join("feed");
         let held = Held::open(&feed, "stable").unwrap();
         held.begin().unwrap().write("half", &mut text("h")).unwrap();
+        drop(held);
+        let held = Held::open(&feed, "stable").unwrap();
+        assert_eq!(names(&feed), [".stable.lock"]);
         let next = held.begin().unwrap();
         next.write("whole", &mut text("w")).unwrap();
         next.finish().unwrap();

@@ -257,6 +257,9 @@ fn what_no_host_should_get_is_refused_and_the_feed_stays() {
     fs::write(&path, fs::read_to_string(&path).unwrap().replace("host_2.", "host_3.")).unwrap();
     refused(&bench, &attempt(&[]), IMAGE, "it is `host` version `2`", &before);
 
+    edit("\"architecture\": \"x86-64\"", "\"architecture\": \"arm64\"");
+    refused(&bench, &attempt(&[]), IMAGE, "says `usr arm64`", &before);
+
     // One bit of `/usr`, of the hash tree, of the signature; a cut disk.
     let image = inspect::summary(&two.join("host_2.raw")).unwrap();
     for label in ["host_2", "host_2_verity", "host_2_vsig"] {
@@ -334,9 +337,9 @@ fn a_publisher_killed_at_any_call_leaves_a_feed_that_clients_verify() {
         ("fsync", 5),
         ("fsync", 7),
         ("fsync", 9),
-        ("fsync", 12),
-        ("renameat2", 1),
         ("fsync", 13),
+        ("renameat2", 1),
+        ("fsync", 14),
         ("unlinkat,unlink,rmdir", 1),
         ("unlinkat,unlink,rmdir", 3),
         ("unlinkat,unlink,rmdir", 9),
