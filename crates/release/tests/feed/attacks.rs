@@ -24,14 +24,18 @@ fn change(directory: &Path, name: &str, change: impl Fn(&mut Vec<u8>)) {
     fs::write(directory.join(name), bytes).unwrap();
 }
 
-fn flip(bytes: &mut Vec<u8>) {
+fn flip(bytes: &mut [u8]) {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
 }
 
 /// What a thief of the web server can do: no key of ours.
 const FROM_OUTSIDE: &[Outside] = &[
-    ("changed list", |_, _, at| change(at, "SHA256SUMS", flip), "SHA256SUMS.gpg`: check"),
+    (
+        "changed list",
+        |_, _, at| change(at, "SHA256SUMS", |bytes| flip(bytes)),
+        "SHA256SUMS.gpg`: check",
+    ),
     (
         "list signed by a foreign key",
         |bench, feed, _| drop(bench.write(feed, Key::Foreign, SIGNED)),
@@ -69,7 +73,11 @@ const FROM_OUTSIDE: &[Outside] = &[
         },
         "has more than 1048576 bytes",
     ),
-    ("changed manifest", |_, _, at| change(at, "manifest.json", flip), "manifest.json.gpg`: check"),
+    (
+        "changed manifest",
+        |_, _, at| change(at, "manifest.json", |bytes| flip(bytes)),
+        "manifest.json.gpg`: check",
+    ),
     (
         "manifest of another day",
         |bench, feed, at| {
@@ -91,7 +99,7 @@ const FROM_OUTSIDE: &[Outside] = &[
     (
         "one byte of an artifact changed",
         |_, feed, at| {
-            change(at, &file(feed, "1.10", "usr-verity"), flip);
+            change(at, &file(feed, "1.10", "usr-verity"), |bytes| flip(bytes));
         },
         "its digest is",
     ),

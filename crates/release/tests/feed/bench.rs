@@ -1,5 +1,6 @@
 //! Channels made by other people's programs: veritysetup, ukify, sbsign, openssl, gzip, gpg.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ pub(crate) const SLOTS: Slots =
 /// Keys, and a folder to work in.
 pub(crate) struct Bench {
     folder: PathBuf,
+    trust: OnceCell<Trust>,
 }
 
 /// What is going to be a channel's directory.
@@ -57,7 +59,8 @@ impl Key {
 
 impl Bench {
     pub(crate) fn new(name: &str) -> Self {
-        let bench = Self { folder: judge::scratch(&format!("feed-{name}")) };
+        let folder = judge::scratch(&format!("feed-{name}"));
+        let bench = Self { folder, trust: OnceCell::new() };
         // gpg wants a home of its owner's alone.
         run(tool("chmod").arg("700").arg(&bench.folder));
         for key in [Key::Ours, Key::Foreign] {
@@ -93,7 +96,12 @@ impl Bench {
         fs::read(self.at("content.sig")).unwrap()
     }
 
-    pub(crate) fn trust(&self) -> Trust {
+    /// Our own keys.
+    pub(crate) fn trust(&self) -> &Trust {
+        self.trust.get_or_init(|| self.exported())
+    }
+
+    fn exported(&self) -> Trust {
         self.gpg(MADE, &["--output", "ring", "--export", "ours"]);
         let keyring = Keyring::read(&fs::read(self.at("ring")).unwrap()).unwrap();
         let (from, to) = (self.at("ours.crt"), self.at("ours.der"));
@@ -263,7 +271,7 @@ impl Bench {
     pub(crate) fn verified(&self, now: Epoch) -> Verified {
         let feed = self.at("feed");
         let origin = Origin::of(feed.to_str().unwrap(), "stable", Machine::default()).unwrap();
-        verify(&origin, "stable", &self.trust(), now, &mut |_| {})
+        verify(&origin, "stable", self.trust(), now, &mut |_| {})
     }
 }
 

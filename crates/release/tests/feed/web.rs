@@ -42,7 +42,7 @@ fn a_channel_is_verified_over_http_and_what_a_server_does_to_it_is_told() {
     let told_of = |body| {
         let url = serve(bench.at("feed"), body);
         let origin = Origin::of(&url, "stable", Machine::default()).unwrap();
-        told(&verify(&origin, "stable", &trust, NOW, &mut |_| {}))
+        told(&verify(&origin, "stable", trust, NOW, &mut |_| {}))
     };
     let good = told_of(|_, bytes| bytes);
     assert_eq!(good, "");
