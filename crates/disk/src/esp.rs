@@ -161,6 +161,15 @@ fn cluster_size(size: u64, sector: u32) -> Result<u32> {
     Ok(cluster)
 }
 
+/// How much files can take of an ESP of `size` bytes with sectors of `sector` bytes: bytes of all
+/// clusters, and of one, in which every file and directory is counted whole.
+///
+/// Errors: it is too small for FAT32.
+pub fn esp_room(size: u64, sector: u32) -> Result<(u64, u64)> {
+    let cluster = u64::from(cluster_size(size, sector)?);
+    Ok((clusters(size, u64::from(sector), cluster) * cluster, cluster))
+}
+
 /// The least multiple of 1 MiB that is FAT32.
 fn least_size(sector: u32) -> u64 {
     let sector = u64::from(sector);

@@ -89,6 +89,10 @@ pub struct Image {
     /// Fail where there is no lock or it does not fit the profile.
     #[arg(long)]
     pub locked: bool,
+    /// An earlier release whose hosts must be able to take this one (default: what stands in the
+    /// output directory, as a warning).
+    #[arg(long, value_name = "DIR")]
+    pub previous: Option<PathBuf>,
     /// What becomes of the build when nobody has reviewed a script: `refuse` (default) or `warn`.
     #[arg(
         long,

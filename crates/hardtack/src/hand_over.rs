@@ -16,7 +16,7 @@ use crate::fault::{Fault, Or as _};
 use crate::output::Written;
 use crate::pipeline::{self, Built};
 use crate::plan::Plan;
-use crate::{explain, inputs, keep, print, progress, report, say, scripts};
+use crate::{explain, inputs, keep, previous, print, progress, report, say, scripts};
 
 /// Plain contents, objects and images take about this many times the packages' own size.
 const EXPANSION: u64 = 8;
@@ -74,10 +74,14 @@ impl Ready {
 
 /// Bakes a profile.
 pub(crate) fn image(arguments: &Image) -> Result<()> {
-    let begun = begin(arguments)?;
+    let mut begun = begin(arguments)?;
     let output = arguments.output.clone();
     let output = output.unwrap_or_else(|| PathBuf::from(&begun.plan.host.id));
     make(&output).fault(Fault::Output)?;
+    begun.plan.previous = match &arguments.previous {
+        Some(earlier) => Some(previous::named(earlier).fault(Fault::Image)?),
+        None => previous::found(&output, &begun.plan.version),
+    };
     let ready = ready(begun, arguments)?;
     let disks = match bake(&ready, &output) {
         Err(error) if keep::is_damage(&error) => {
@@ -101,6 +105,9 @@ fn bake(ready: &Ready, output: &Path) -> Result<Vec<String>> {
     let (built, commit) = pipeline::build(plan, keys, store, &pool)?;
     for warning in built.warnings() {
         say(&format!("warning: {warning}"));
+    }
+    for slot in &built.outgrown {
+        say(&format!("warning: {slot}"));
     }
     for line in &built.stale {
         say(&format!("note: {line}"));

@@ -94,7 +94,8 @@ pub(crate) fn plan(arguments: &args::Image, locks: &Path) -> Result<(Plan, Optio
     let version = version.unwrap_or_else(|| plan::default_version(&lock));
     profile::label(&host.id, &version).fault(Fault::Profile)?;
     let on_unreviewed = arguments.unreviewed_scripts;
-    Ok((Plan { host, initrd, lock, rules, version, on_unreviewed }, options))
+    let plan = Plan { host, initrd, lock, rules, version, on_unreviewed, previous: None };
+    Ok((plan, options))
 }
 
 /// `hardtack lock`.
@@ -150,7 +151,7 @@ pub(crate) fn settled(arguments: &args::Settled, locks: &Path) -> Result<Plan> {
     let version = version.unwrap_or_else(|| plan::default_version(&lock));
     profile::label(&host.id, &version).fault(Fault::Profile)?;
     let on_unreviewed = OnUnreviewed::Warn;
-    Ok(Plan { host, initrd, lock, rules, version, on_unreviewed })
+    Ok(Plan { host, initrd, lock, rules, version, on_unreviewed, previous: None })
 }
 
 /// The lock of a profile that ships its own.

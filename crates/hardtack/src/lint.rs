@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use profile::UnitState;
 use rootfs::{Finding, LINT, LINTS, Linted, Merged, Policy, Waivers};
-use store::{Blob, Store, Tree};
+use store::{Store, Tree};
 
+use crate::ledger::{Bytes, Ledger};
 use crate::plan::Plan;
+use crate::previous::{Known, Previous};
 use crate::updates;
 
 /// The lint of sizes: a row of its own, since no tree shows what FREEZE will make of it.
@@ -18,8 +20,14 @@ const WAY_OUT: &str = "leave packages out, or make the slot larger (`layout`; an
 /// A version may fill so many hundredths of a slot: the next ones must fit as well, and no update
 /// can make a slot larger.
 const FULL: u64 = 90;
-/// Kernel images that an ESP holds at a time: one a slot.
-const VERSIONS: u64 = 2;
+/// Kernel images that an ESP holds at a time: one of each slot, and the one that is being written.
+const KERNELS: u64 = 3;
+/// Copies of the boot loader: where the firmware looks by itself, and where it is installed.
+const LOADERS: u64 = 2;
+/// What a signature with its certificates adds to a program, at most.
+const SIGNATURE: u64 = 64 << 10;
+/// The most that all else on the ESP takes: keys to enrol, configuration, random seed, directories.
+const ELSE: u64 = 1 << 20;
 
 /// Names of all lints.
 pub fn names() -> Vec<&'static str> {
@@ -67,23 +75,37 @@ pub fn tree(
     Ok(verdict.warnings)
 }
 
-/// What fills the slots.
-pub struct Sizes {
+/// What fills the slots, in bytes; programs unsigned.
+pub(crate) struct Sizes {
     /// The file system of `/usr`.
-    pub usr: Blob,
+    pub(crate) usr: u64,
     /// Its hash tree.
-    pub hash_tree: Blob,
+    pub(crate) hash_tree: u64,
     /// The kernel image.
-    pub uki: Blob,
+    pub(crate) uki: u64,
+    /// The boot loader.
+    pub(crate) loader: u64,
 }
 
-/// Refuses an image that leaves its slots too little room; gives warnings.
-pub fn slots(plan: &Plan, sizes: &Sizes) -> Result<Vec<String>> {
+/// What is said of an image that fits its slots.
+pub(crate) struct Fit {
+    /// Of waivers that nothing needs.
+    pub(crate) warnings: Vec<String>,
+    /// Slots of an earlier release that stands in the output directory and that this one does not
+    /// fit into: for people, and never for a manifest, whose bytes depend on inputs alone.
+    pub(crate) outgrown: Vec<String>,
+}
+
+/// Refuses an image that leaves its slots too little room, or that the hosts of a named earlier
+/// release cannot take; then with a ledger of what is large and what grew. `bytes`: those of `/usr`
+/// by package.
+pub(crate) fn slots(plan: &Plan, sizes: &Sizes, bytes: &Bytes) -> Result<Fit> {
     let slots = plan.sizes();
+    let (on_esp, esp) = esp(sizes, 0, slots.esp, slots.sector)?;
     let held = [
-        ("usr", sizes.usr.size, slots.usr),
-        ("usr-verity", sizes.hash_tree.size, slots.verity),
-        ("esp", sizes.uki.size.saturating_mul(VERSIONS), slots.esp),
+        ("usr", sizes.usr, slots.usr),
+        ("usr-verity", sizes.hash_tree, slots.verity),
+        ("esp", on_esp, esp),
     ];
     let waivers = plan.host.lints.get(SLOT_SIZE);
     let mut findings = Vec::new();
@@ -93,13 +115,7 @@ pub fn slots(plan: &Plan, sizes: &Sizes) -> Result<Vec<String>> {
         match problem(used, size) {
             // A slot that is too small is no matter of opinion.
             Some(_) if waived && used <= size => {}
-            Some(problem) => findings.push(Finding {
-                lint: SLOT_SIZE.to_owned(),
-                path: slot.to_owned(),
-                origin: "layout".to_owned(),
-                problem,
-                way_out: WAY_OUT.to_owned(),
-            }),
+            Some(problem) => findings.push(finding(slot, problem)),
             None if waived => warnings.push(format!(
                 "`lints` waives `{SLOT_SIZE}` for `{slot}`, which has room: take the line out"
             )),
@@ -111,8 +127,72 @@ pub fn slots(plan: &Plan, sizes: &Sizes) -> Result<Vec<String>> {
     warnings.extend(unknown.map(|slot| {
         format!("`lints` waives `{SLOT_SIZE}` for `{slot}`: there are usr, usr-verity, esp")
     }));
-    refuse(&findings)?;
-    Ok(warnings)
+    let mut outgrown = Vec::new();
+    if let Some(previous) = &plan.previous {
+        let problems = outgrows(sizes, &slots, previous)?;
+        match previous.known {
+            Known::Named => {
+                findings.extend(problems.into_iter().map(|(slot, problem)| finding(slot, problem)))
+            }
+            Known::Found => outgrown
+                .extend(problems.into_iter().map(|(slot, problem)| format!("{slot}: {problem}"))),
+        }
+    }
+    let before = plan.previous.as_ref().map(|previous| &previous.bytes);
+    refuse(&findings).map_err(|error| {
+        let ledger = Ledger::new(bytes, before).to_string();
+        anyhow!("{error}\n{}", ledger.trim_end())
+    })?;
+    Ok(Fit { warnings, outgrown })
+}
+
+fn finding(slot: &str, problem: String) -> Finding {
+    Finding {
+        lint: SLOT_SIZE.to_owned(),
+        path: slot.to_owned(),
+        origin: "layout".to_owned(),
+        problem,
+        way_out: WAY_OUT.to_owned(),
+    }
+}
+
+/// Bytes that files take on an ESP of `size` bytes, each in whole clusters, and how many it holds.
+/// `earlier`: the kernel image of an earlier release, which may be the larger one.
+fn esp(sizes: &Sizes, earlier: u64, size: u64, sector: u32) -> Result<(u64, u64)> {
+    let (room, cluster) = disk::esp_room(size, sector)?;
+    let signed = |program: u64| program.saturating_add(SIGNATURE);
+    let whole = |bytes: u64| bytes.div_ceil(cluster).saturating_mul(cluster);
+    let kernels = whole(signed(sizes.uki).max(earlier)).saturating_mul(KERNELS);
+    let loaders = whole(signed(sizes.loader)).saturating_mul(LOADERS);
+    Ok((kernels.saturating_add(loaders).saturating_add(ELSE), room))
+}
+
+/// The slots of an earlier release's hosts that this one does not fit into, and why.
+fn outgrows(
+    sizes: &Sizes,
+    own: &disk::Sizes,
+    previous: &Previous,
+) -> Result<Vec<(&'static str, String)>> {
+    let Previous { version, slots, uki, .. } = previous;
+    let (on_esp, room) = esp(sizes, *uki, slots.esp, own.sector)?;
+    let held = [
+        ("usr", sizes.usr, slots.usr),
+        ("usr-verity", sizes.hash_tree, slots.verity),
+        // The artifact is exactly as large as its partition.
+        ("usr-verity-sig", own.signature, slots.signature),
+        ("esp", on_esp, room),
+    ];
+    let large = held.into_iter().filter(|(_, used, size)| used > size);
+    let told = large.map(|(slot, used, size)| {
+        let told = format!(
+            "{} MiB are needed, and hosts that were installed with version {version} have {} MiB: \
+             they cannot take this update",
+            used.div_ceil(1 << 20),
+            size >> 20
+        );
+        (slot, told)
+    });
+    Ok(told.collect())
 }
 
 fn problem(used: u64, size: u64) -> Option<String> {
@@ -147,6 +227,7 @@ fn refuse(findings: &[Finding]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::previous::Slots;
 
     #[test]
     fn a_slot_without_room_for_the_next_version_is_refused() {
@@ -157,6 +238,42 @@ mod tests {
         let large = problem(100 * mib + 1, 100 * mib).unwrap();
         assert!(large.contains("101 MiB do not fit into its 100 MiB"), "{large}");
         assert!(problem(u64::MAX, u64::MAX).is_some());
+    }
+
+    const MIB: u64 = 1 << 20;
+
+    fn sizes(usr: u64, uki: u64) -> Sizes {
+        Sizes { usr, hash_tree: usr / 100, uki, loader: 200 << 10 }
+    }
+
+    #[test]
+    fn an_esp_holds_three_kernels_two_loaders_and_the_rest_in_whole_clusters() {
+        let (used, room) = esp(&sizes(0, 20 * MIB), 0, 100 * MIB, 512).unwrap();
+        assert!(room < 100 * MIB && room > 98 * MIB, "{room}");
+        let one = |size: u64| size + SIGNATURE;
+        assert_eq!(used, 3 * one(20 * MIB) + 2 * one(200 << 10) + ELSE);
+        assert_eq!(problem(used, room), None);
+        let (used, room) = esp(&sizes(0, 30 * MIB), 0, 100 * MIB, 512).unwrap();
+        assert!(problem(used, room).is_some_and(|told| told.contains("90 %")), "two would fit");
+        let (used, _) = esp(&sizes(0, 20 * MIB + 1), 30 * MIB, 100 * MIB, 512).unwrap();
+        assert!(used > 90 * MIB, "the larger of two versions counts: {used}");
+    }
+
+    #[test]
+    fn the_slots_of_installed_hosts_bind_the_next_version() {
+        let slots = Slots { esp: 100 * MIB, usr: 50 * MIB, verity: MIB, signature: MIB };
+        let (version, bytes) = ("1".to_owned(), Bytes::new());
+        let previous = Previous { version, known: Known::Named, bytes, slots, uki: 20 * MIB };
+        let own = disk::Sizes { signature: MIB, ..disk::Sizes::default() };
+        let found = |sizes: &Sizes, own: &disk::Sizes| -> Vec<&str> {
+            let found = outgrows(sizes, own, &previous).unwrap();
+            found.into_iter().map(|(slot, _)| slot).collect()
+        };
+        assert_eq!(found(&sizes(50 * MIB, 20 * MIB), &own), Vec::<&str>::new());
+        assert_eq!(found(&sizes(50 * MIB + 1, 20 * MIB), &own), ["usr"]);
+        assert_eq!(found(&sizes(200 * MIB, 40 * MIB), &own), ["usr", "usr-verity", "esp"]);
+        let larger = disk::Sizes { signature: 2 * MIB, ..disk::Sizes::default() };
+        assert_eq!(found(&sizes(MIB, MIB), &larger), ["usr-verity-sig"]);
     }
 
     #[test]

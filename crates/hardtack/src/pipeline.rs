@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
-use filesystem::FREEZE;
+use filesystem::{Extents, FREEZE};
 use pool::Pool;
 use rootfs::Unreviewed;
 use sign::Signer;
@@ -13,7 +13,7 @@ use verity::PROTECT;
 use crate::assemble::Packages;
 use crate::fault::{Fault, Or as _};
 use crate::plan::{self, Plan};
-use crate::{assemble, lint, scripts, seal};
+use crate::{assemble, ledger, lint, scripts, seal};
 
 /// An image whose every byte is decided and in the store.
 pub struct Built {
@@ -35,6 +35,8 @@ pub struct Built {
     pub unreviewed: Vec<Unreviewed>,
     /// What rules name in vain, a line each.
     pub stale: Vec<String>,
+    /// Slots of an earlier release that this one does not fit into, a line each.
+    pub outgrown: Vec<String>,
 }
 
 /// Turns a plan into an image, and its tree into a commit of the pool.
@@ -66,15 +68,34 @@ pub fn bake(plan: &Plan, packages: &Packages, signer: &dyn Signer, store: &Store
     let link = plan.link(&host, initrd.image, &boot, &command_line);
     let uki = store.realize(&boot::LINK, &link).fault(Fault::Build)?;
 
-    let sizes = lint::Sizes { usr: image.data, hash_tree: protected.hash_tree, uki: uki.image };
-    host.warnings.extend(lint::slots(plan, &sizes).fault(Fault::Build)?);
+    let sizes = lint::Sizes {
+        usr: image.data.size,
+        hash_tree: protected.hash_tree.size,
+        uki: uki.image.size,
+        loader: boot.loader.size,
+    };
+    let extents = store.read(&image.extents).and_then(|bytes| Extents::read(&bytes));
+    let fit = lint::slots(plan, &sizes, &ledger::of(&extents.fault(Fault::Build)?));
+    let lint::Fit { warnings, outgrown } = fit.fault(Fault::Build)?;
+    host.warnings.extend(warnings);
 
     let unsigned = seal::Unsigned { uki: uki.image, loader: boot.loader, root: protected.root };
     let sealed = seal::seal(&unsigned, plan.sizes().signature, signer, store).fault(Fault::Sign)?;
 
     let lay_out = plan.lay_out(&image, &protected, &sealed, store)?;
     let disk = store.realize(&disk::LAY_OUT, &lay_out).fault(Fault::Build)?;
-    Ok(Built { host, initrd, image, protected, command_line, sealed, disk, unreviewed, stale })
+    Ok(Built {
+        host,
+        initrd,
+        image,
+        protected,
+        command_line,
+        sealed,
+        disk,
+        unreviewed,
+        stale,
+        outgrown,
+    })
 }
 
 impl Built {

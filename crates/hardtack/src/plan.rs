@@ -13,6 +13,7 @@ use verity::{Protected, RootHash};
 
 use crate::assemble::{BootParts, Host};
 use crate::fault::{Fault, Or as _};
+use crate::previous::Previous;
 use crate::scripts::OnUnreviewed;
 use crate::seal::Sealed;
 use crate::updates;
@@ -31,6 +32,8 @@ pub struct Plan {
     pub version: String,
     /// What becomes of the build when nobody has read a script.
     pub on_unreviewed: OnUnreviewed,
+    /// An earlier release, beside which sizes are judged; it changes no byte.
+    pub previous: Option<Previous>,
 }
 
 /// A file that a later room needs inside `/usr`.

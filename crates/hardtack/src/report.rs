@@ -8,33 +8,22 @@ use anyhow::Result;
 use filesystem::Extents;
 use store::{Outcome, Run, Store};
 
+use crate::ledger::{self, Ledger};
 use crate::pipeline::Built;
 use crate::plan::Plan;
 use crate::updates;
 
-/// How many packages and stage runs are named one by one.
+/// How many stage runs are named one by one.
 const NAMED: usize = 8;
 
-/// Partition map, biggest packages, what updates came to and stage times.
+/// Partition map, biggest packages, growth where an earlier release is known, what updates came to
+/// and stage times.
 pub(crate) fn report(plan: &Plan, built: &Built, store: &Store) -> Result<String> {
-    let extents = Extents::read(&store.read(&built.image.extents)?)?;
+    let bytes = ledger::of(&Extents::read(&store.read(&built.image.extents)?)?);
+    let ledger = Ledger::new(&bytes, plan.previous.as_ref().map(|previous| &previous.bytes));
     let updates = updates::told(&plan.host);
-    let (disk, biggest, stages) = (&built.disk, biggest(&extents), stages(&store.runs()));
-    Ok(format!("{disk}\n{biggest}\nupdates\n           {updates}\n\n{stages}"))
-}
-
-fn biggest(extents: &Extents) -> String {
-    let mut sizes: Vec<(&str, u64)> = extents.by_origin().into_iter().collect();
-    sizes.sort_by_key(|(name, size)| (std::cmp::Reverse(*size), *name));
-    let mut text = String::from("biggest packages in /usr\n");
-    for (name, size) in sizes.iter().take(NAMED) {
-        let _ = writeln!(text, "{:>9}  {name}", mib(*size));
-    }
-    let rest: u64 = sizes.iter().skip(NAMED).map(|(_, size)| size).sum();
-    if sizes.len() > NAMED {
-        let _ = writeln!(text, "{:>9}  {} more", mib(rest), sizes.len() - NAMED);
-    }
-    text
+    let (disk, stages) = (&built.disk, stages(&store.runs()));
+    Ok(format!("{disk}\n{ledger}\nupdates\n           {updates}\n\n{stages}"))
 }
 
 /// Stages in the order in which they first ended: how many ran, how many were kept, and by name
@@ -66,8 +55,4 @@ pub(crate) fn stages(runs: &[Run]) -> String {
         );
     }
     text
-}
-
-fn mib(bytes: u64) -> String {
-    format!("{}.{} MiB", bytes >> 20, ((bytes % (1 << 20)) * 10) >> 20)
 }

@@ -56,6 +56,7 @@ impl From<args::Tree> for args::Image {
             rules,
             version,
             update: false,
+            previous: None,
             locked,
             unreviewed_scripts: OnUnreviewed::Warn,
             origin,

@@ -95,6 +95,7 @@ fn plan() -> Plan {
         rules,
         version: "7".to_owned(),
         on_unreviewed: OnUnreviewed::Refuse,
+        previous: None,
     }
 }
 
