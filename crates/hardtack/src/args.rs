@@ -44,6 +44,8 @@ pub enum Verb {
     Publish(Publish),
     /// Verify a feed of updates from outside, as a host would and beyond; nothing is written.
     Verify(Verify),
+    /// Show what changed between two releases, from their bytes alone.
+    Diff(Diff),
 }
 
 /// Where packages come from.
@@ -352,4 +354,21 @@ pub struct Verify {
     /// Where the two public keys are (default: `keys` in the user's cache directory).
     #[arg(long, value_name = "DIR")]
     pub keys: Option<PathBuf>,
+/// `hardtack diff`.
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// The earlier release: an image, a release's directory or a lock; with `#VERSION` behind it
+    /// where an image holds two versions.
+    pub old: String,
+    /// The later release, likewise.
+    pub new: String,
+    /// Name every file; short, files are counted by package.
+    #[arg(long)]
+    pub full: bool,
+    /// As JSON, for programs.
+    #[arg(long, conflicts_with = "full")]
+    pub json: bool,
+    /// Also write a page that needs nothing else, with a treemap of bytes by package.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
 }

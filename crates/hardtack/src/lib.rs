@@ -2,6 +2,7 @@
 
 mod args;
 pub mod assemble;
+mod diff;
 mod difference;
 mod explain;
 pub mod fault;
@@ -51,6 +52,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Verb::Explain(explain) => explain::explain(&explain),
         Verb::Publish(arguments) => publish::publish(&arguments),
         Verb::Verify(arguments) => verify::verify(&arguments),
+        Verb::Diff(sides) => diff::diff(&sides),
     }
 }
 

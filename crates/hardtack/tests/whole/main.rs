@@ -7,6 +7,7 @@
 
 mod bench;
 mod damage;
+mod diff;
 mod fit;
 mod kill;
 mod place;
