@@ -6,7 +6,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use anyhow::{Context, Result, bail};
 use store::Blob;
 
-use crate::{Disk, vhd};
+use crate::{Disk, Part, vhd};
 
 /// Opens a blob for reading.
 pub type Open<'a> = &'a dyn Fn(&Blob) -> Result<File>;
@@ -21,6 +21,17 @@ pub struct Format {
     pub about: &'static str,
     /// Writes the disk into an empty file, sparse: what is zero stays a hole.
     pub write: fn(&Disk, Open<'_>, &mut File) -> Result<()>,
+    /// What the file holds, in ascending order; every byte outside is zero.
+    pub ranges: fn(&Disk) -> Result<Vec<Range>>,
+}
+
+/// Bytes of a written disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// The region that they belong to, or `footer`.
+    pub region: String,
+    /// Where they lie, from the file's start, and what they are.
+    pub part: Part,
 }
 
 /// Every format.
@@ -30,6 +41,7 @@ pub const FORMATS: &[Format] = &[
         extension: "raw",
         about: "the disk's bytes, sparse",
         write: |disk, open, file| raw(disk, open, file),
+        ranges: |disk| ranges(disk),
     },
     Format {
         name: "vhd",
@@ -41,6 +53,12 @@ pub const FORMATS: &[Format] = &[
             file.seek(SeekFrom::Start(disk.size)).context("go to the disk's end")?;
             file.write_all(&footer).context("write the VHD footer")
         },
+        ranges: |disk| {
+            let part = Part { offset: disk.size, blob: Blob::of(&vhd::footer(disk)?) };
+            let mut ranges = ranges(disk)?;
+            ranges.push(Range { region: "footer".to_owned(), part });
+            Ok(ranges)
+        },
     },
 ];
 
@@ -51,6 +69,17 @@ const HOLE: usize = 4096;
 fn raw(disk: &Disk, open: Open<'_>, file: &mut File) -> Result<()> {
     file.set_len(0).and_then(|()| file.set_len(disk.size)).context("size the image file")?;
     let mut buffer = vec![0; BUFFER];
+    for Range { region, part } in ranges(disk)? {
+        let from = open(&part.blob)?;
+        copy(from, part.blob.size, file, part.offset, &mut buffer)
+            .with_context(|| format!("write `{region}`"))?;
+    }
+    Ok(())
+}
+
+/// Every part of every region, by its place on the disk.
+fn ranges(disk: &Disk) -> Result<Vec<Range>> {
+    let mut ranges = Vec::new();
     for region in &disk.regions {
         for part in &region.parts {
             let inside =
@@ -58,15 +87,13 @@ fn raw(disk: &Disk, open: Open<'_>, file: &mut File) -> Result<()> {
             if !inside {
                 bail!("a part of `{}` lies outside of it", region.name);
             }
-            let at = region.offset.checked_add(part.offset).context("place a part")?;
-            let from = open(&part.blob)?;
-            copy(from, part.blob.size, file, at, &mut buffer)
-                .with_context(|| format!("write `{}`", region.name))?;
+            let offset = region.offset.checked_add(part.offset).context("place a part")?;
+            let part = Part { offset, blob: part.blob };
+            ranges.push(Range { region: region.name.clone(), part });
         }
     }
-    Ok(())
+    Ok(ranges)
 }
-
 /// Copies `size` bytes to offset `at`, stepping over blocks that are zero.
 fn copy(mut from: File, size: u64, to: &mut File, at: u64, buffer: &mut [u8]) -> Result<()> {
     let mut done = 0;

@@ -76,11 +76,11 @@ pub struct Region {
     pub partition: Option<Partition>,
 }
 
-/// Bytes inside a region.
+/// Bytes inside a region, or (in a [`Range`](crate::Range)) of a whole disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Part {
-    /// Where they begin, in bytes from the region's start.
+    /// Where they begin, in bytes from the start of what they lie in.
     pub offset: u64,
     /// The bytes.
     pub blob: Blob,

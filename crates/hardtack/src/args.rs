@@ -95,6 +95,9 @@ pub struct Image {
     /// output directory, as a warning).
     #[arg(long, value_name = "DIR")]
     pub previous: Option<PathBuf>,
+    /// Put the SHA-256 of each disk, zeros included, into `result.json` too; takes seconds.
+    #[arg(long)]
+    pub checksums: bool,
     /// What becomes of the build when nobody has reviewed a script: `refuse` (default) or `warn`.
     #[arg(
         long,

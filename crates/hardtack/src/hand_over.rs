@@ -7,13 +7,13 @@ use anyhow::{Context, Result, bail};
 use disk::FORMATS;
 use lock::Options;
 use pool::Pool;
-use release::{Artifact, MANIFEST, Manifest, Offer};
+use release::{MANIFEST, Manifest, Offer};
 use sign::{Directory, Signer as _};
 use store::{Digest, Store};
 
 use crate::args::Image;
 use crate::fault::{Fault, Or as _};
-use crate::output::Written;
+use crate::output::{Checksums, Written};
 use crate::pipeline::{self, Built};
 use crate::plan::Plan;
 use crate::{explain, inputs, keep, previous, print, progress, report, say, scripts};
@@ -83,11 +83,15 @@ pub(crate) fn image(arguments: &Image) -> Result<()> {
         None => previous::found(&output, &begun.plan.version),
     };
     let ready = ready(begun, arguments)?;
-    let disks = match bake(&ready, &output) {
+    let checksums = match arguments.checksums {
+        true => Checksums::Whole,
+        false => Checksums::Ranges,
+    };
+    let disks = match bake(&ready, &output, checksums) {
         Err(error) if keep::is_damage(&error) => {
             say(&format!("warning: {error:#}\nwarning: checking the whole store, then once more"));
             keep::mend(&ready.store).fault(Fault::Output)?;
-            bake(&ready, &output)?
+            bake(&ready, &output, checksums)?
         }
         done => done?,
     };
@@ -99,7 +103,7 @@ pub(crate) fn image(arguments: &Image) -> Result<()> {
 }
 
 /// Fetches, builds, writes and reports; gives the names of the disks.
-fn bake(ready: &Ready, output: &Path) -> Result<Vec<String>> {
+fn bake(ready: &Ready, output: &Path, checksums: Checksums) -> Result<Vec<String>> {
     let pool = ready.fetch()?;
     let Ready { plan, keys, store, .. } = ready;
     let (built, commit) = pipeline::build(plan, keys, store, &pool)?;
@@ -118,7 +122,7 @@ fn bake(ready: &Ready, output: &Path) -> Result<Vec<String>> {
     for script in &built.unreviewed {
         say(&format!("warning: {}", scripts::told(script, plan).trim_end()));
     }
-    let disks = write(plan, &built, commit, keys, store, output).fault(Fault::Output)?;
+    let disks = write(plan, &built, commit, keys, store, output, checksums).fault(Fault::Output)?;
     explain::remember(store, &plan.host.id, ready.program).fault(Fault::Output)?;
     print(&report::report(plan, &built, store).fault(Fault::Output)?);
     Ok(disks)
@@ -136,6 +140,7 @@ fn write(
     keys: &Directory,
     store: &Store,
     output: &Path,
+    checksums: Checksums,
 ) -> Result<Vec<String>> {
     let name = plan.name();
     // Two builds may write to one directory: one after the other.
@@ -145,17 +150,14 @@ fn write(
     let mut written = Written::of(output);
     let mut artifacts = std::collections::BTreeMap::new();
     let mut disks = Vec::new();
-    let model = Digest::of(&store::encode(&built.disk)?);
     for wanted in &plan.host.outputs {
         let Some(format) = FORMATS.iter().find(|format| format.name == wanted) else {
             let names: Vec<&str> = FORMATS.iter().map(|format| format.name).collect();
             bail!("no output format `{wanted}`; there are {}", names.join(", "));
         };
         let file = format!("{name}.{}", format.extension);
-        let blob = written.file(output, &file, model, &|file| {
-            (format.write)(&built.disk, &|blob| store.open_blob(blob), file)
-        })?;
-        artifacts.insert(file.clone(), Artifact::new(format.about, blob));
+        let artifact = written.disk(output, &file, format, &built.disk, checksums, store)?;
+        artifacts.insert(file.clone(), artifact);
         disks.push(file);
     }
     let inventory = store.put(&store::encode(&built.host.inventory)?)?;

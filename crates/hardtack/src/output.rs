@@ -7,7 +7,8 @@ use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use anyhow::{Context, Result};
-use release::Artifact;
+use disk::{Disk, Format};
+use release::{Artifact, Range};
 use rustix::fs::{SeekFrom, seek};
 use serde::{Deserialize, Serialize};
 use store::{Blob, Digest, Hasher, Store};
@@ -22,7 +23,16 @@ struct Stamp {
     source: Digest,
     /// Change time in nanoseconds and size of the file as left behind.
     changed: u128,
-    blob: Blob,
+    size: u64,
+    /// Its SHA-256, where somebody asked for it.
+    digest: Option<Digest>,
+}
+
+/// Whether a disk's SHA-256 is wanted: it is read back for it, its zeros included.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Checksums {
+    Ranges,
+    Whole,
 }
 
 const STAMPS: &str = ".written.json";
@@ -41,20 +51,20 @@ impl Written {
     }
 
     /// Makes `name` in `directory` with `write` (unless the file is still the one made from
-    /// `source`), synced and renamed into place, and says what it is.
-    pub(crate) fn file(
+    /// `source`), synced and renamed into place.
+    fn file(
         &mut self,
         directory: &Path,
         name: &str,
         source: Digest,
         write: &dyn Fn(&mut File) -> Result<()>,
-    ) -> Result<Blob> {
+    ) -> Result<()> {
         let path = directory.join(name);
         if let Some(stamp) = self.0.get(name)
             && stamp.source == source
-            && changed(&path) == Some((stamp.changed, stamp.blob.size))
+            && changed(&path) == Some((stamp.changed, stamp.size))
         {
-            return Ok(stamp.blob);
+            return Ok(());
         }
         let temporary = directory.join(format!(".{name}.part"));
         let mut file = File::options()
@@ -67,13 +77,13 @@ impl Written {
         write(&mut file).with_context(|| format!("write `{}`", temporary.display()))?;
         file.sync_all().with_context(|| format!("sync `{}`", temporary.display()))?;
         drop(file);
-        let blob = digest(&temporary)?;
         fs::rename(&temporary, &path)
             .with_context(|| format!("put `{}` in place", path.display()))?;
-        if let Some((changed, _)) = changed(&path) {
-            self.0.insert(name.to_owned(), Stamp { source, changed, blob });
+        self.0.remove(name);
+        if let Some((changed, size)) = changed(&path) {
+            self.0.insert(name.to_owned(), Stamp { source, changed, size, digest: None });
         }
-        Ok(blob)
+        Ok(())
     }
 
     /// Hands over a blob as `name`.
@@ -85,11 +95,53 @@ impl Written {
         blob: &Blob,
         store: &Store,
     ) -> Result<Artifact> {
-        let written = self.file(directory, name, blob.digest, &|file| {
+        self.file(directory, name, blob.digest, &|file| {
             std::io::copy(&mut store.open_blob(blob)?, file).context("copy from the store")?;
             Ok(())
         })?;
-        Ok(Artifact::new(purpose, written))
+        Ok(Artifact::new(purpose, *blob))
+    }
+
+    /// Hands over a disk as `name`.
+    pub(crate) fn disk(
+        &mut self,
+        directory: &Path,
+        name: &str,
+        format: &Format,
+        disk: &Disk,
+        checksums: Checksums,
+        store: &Store,
+    ) -> Result<Artifact> {
+        let model = Digest::of(&store::encode(disk)?);
+        self.file(directory, name, model, &|file| {
+            (format.write)(disk, &|blob| store.open_blob(blob), file)
+        })?;
+        let path = directory.join(name);
+        let (_, size) = changed(&path).with_context(|| format!("look at `{}`", path.display()))?;
+        let sha256 = match checksums {
+            Checksums::Whole => Some(self.digest(&path, name)?.to_string()),
+            Checksums::Ranges => None,
+        };
+        let ranges = (format.ranges)(disk)?.into_iter().map(|disk::Range { region, part }| Range {
+            region,
+            offset: part.offset,
+            size: part.blob.size,
+            sha256: part.blob.digest.to_string(),
+        });
+        let (purpose, ranges) = (format.about.to_owned(), ranges.collect());
+        Ok(Artifact { purpose, size, sha256, ranges })
+    }
+
+    /// The digest of a file that was just found or made.
+    fn digest(&mut self, path: &Path, name: &str) -> Result<Digest> {
+        if let Some(known) = self.0.get(name).and_then(|stamp| stamp.digest) {
+            return Ok(known);
+        }
+        let digest = digest(path)?;
+        if let Some(stamp) = self.0.get_mut(name) {
+            stamp.digest = Some(digest);
+        }
+        Ok(digest)
     }
 }
 
@@ -100,7 +152,7 @@ fn changed(path: &Path) -> Option<(u128, u64)> {
 }
 
 /// Reads a file back. Holes are not read: filling pages with zeros costs more than hashing them.
-fn digest(path: &Path) -> Result<Blob> {
+fn digest(path: &Path) -> Result<Digest> {
     let about = || format!("read `{}`", path.display());
     let mut file = File::open(path).with_context(about)?;
     let size = file.metadata().with_context(about)?.len();
@@ -126,7 +178,7 @@ fn digest(path: &Path) -> Result<Blob> {
             at += n as u64;
         }
     }
-    Ok(hasher.finish())
+    Ok(hasher.finish().digest)
 }
 
 /// Bytes hashed at a time.

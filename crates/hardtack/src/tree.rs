@@ -58,6 +58,7 @@ impl From<args::Tree> for args::Image {
             update: false,
             previous: None,
             locked,
+            checksums: false,
             unreviewed_scripts: OnUnreviewed::Warn,
             origin,
         }

@@ -92,21 +92,43 @@ pub struct Offer {
     pub floor: Option<String>,
 }
 
-/// One file of a release.
+/// One file of a release. Its bytes are known by one digest, by ranges, or by both: a disk is
+/// gigabytes of zeros, whose digest costs more than the disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Artifact {
     /// What it is for.
     pub purpose: String,
     /// Bytes.
     pub size: u64,
-    /// SHA-256 of the whole file, holes read as zeros.
+    /// SHA-256 of the whole file, holes read as zeros; of a disk only where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// Of a disk: all that is not zero, in ascending order and without overlaps. A file of `size`
+    /// bytes is this artifact when each range has its digest and every byte outside of them is
+    /// zero.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ranges: Vec<Range>,
+}
+
+/// Bytes of a disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Range {
+    /// What they belong to: a partition's name on the disk, `table`, `backup-table` or `footer`.
+    pub region: String,
+    /// Where they begin, in bytes from the file's start.
+    pub offset: u64,
+    /// How many there are.
+    pub size: u64,
+    /// SHA-256 of these bytes alone.
     pub sha256: String,
 }
 
 impl Artifact {
     /// An artifact from its bytes' name.
     pub fn new(purpose: &str, blob: Blob) -> Self {
-        Self { purpose: purpose.to_owned(), size: blob.size, sha256: blob.digest.to_string() }
+        let sha256 = Some(blob.digest.to_string());
+        Self { purpose: purpose.to_owned(), size: blob.size, sha256, ranges: Vec::new() }
     }
 }
 

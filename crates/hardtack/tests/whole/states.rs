@@ -1,7 +1,10 @@
 //! Known bytes, and how much of the pipeline runs again when little changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+
+use release::Manifest;
+use store::Digest;
 
 use crate::bench::{Bench, LATER, Ran, THEN};
 
@@ -34,6 +37,43 @@ fn where_nothing_changed_no_stage_runs_and_no_artifact_is_written() {
     assert_eq!(ran(&again), BTreeMap::new(), "{}", again.text);
     assert_eq!(bench.repository.asked(), Vec::<String>::new(), "a lock that holds asks nobody");
     assert_eq!((times(), bench.artifacts()), (before, artifacts));
+}
+
+#[test]
+fn a_disk_is_its_ranges_and_zeros_and_its_digest_is_told_on_request() {
+    let bench = Bench::new("checksums");
+    bench.good(&[]);
+    let disk = || {
+        let result = fs::read_to_string(bench.path("output/result.json")).unwrap();
+        let artifacts = Manifest::parse(&result).unwrap().artifacts;
+        artifacts.into_iter().find(|(name, _)| name.ends_with(".raw")).unwrap()
+    };
+    let (name, plain) = disk();
+    let file = bench.path("output").join(name);
+    let bytes = fs::read(&file).unwrap();
+    assert_eq!((plain.size, &plain.sha256), (bytes.len() as u64, &None));
+    let mut rest = bytes.clone();
+    for range in &plain.ranges {
+        let start = usize::try_from(range.offset).unwrap();
+        let place = start..start + usize::try_from(range.size).unwrap();
+        let found = Digest::of(&bytes[place.clone()]).to_string();
+        assert_eq!(found, range.sha256, "{}", range.region);
+        rest[place].fill(0);
+    }
+    assert!(rest.iter().all(|byte| *byte == 0));
+    let regions: BTreeSet<&str> = plain.ranges.iter().map(|range| &*range.region).collect();
+    for region in ["table", "esp", "usr-a", "usr-verity-a", "usr-verity-sig-a", "backup-table"] {
+        assert!(regions.contains(region), "{regions:?}");
+    }
+    // The disk is read for it and stays as it was.
+    let written = || fs::metadata(&file).unwrap().modified().unwrap();
+    let before = written();
+    bench.good(&["--checksums"]);
+    let (_, whole) = disk();
+    assert_eq!(whole.sha256, Some(Digest::of(&bytes).to_string()));
+    assert_eq!((&whole.ranges, written()), (&plain.ranges, before));
+    bench.good(&[]);
+    bench.golden();
 }
 
 #[test]
