@@ -194,10 +194,18 @@ fn read_lock(path: &Path) -> Result<Lock> {
 
 /// Locks anew, says what changed, and puts the lock in place.
 fn renew(path: &Path, wishes: &Wishes, options: &Options, origin: &Origin) -> Result<Lock> {
+    let old = match fs::exists(path).with_context(|| format!("look for `{}`", path.display()))? {
+        true => Some(read_lock(path).with_context(|| {
+            format!(
+                "`{}` says which state of the archive was seen last, and cannot be read: bring it \
+                 back, or remove it to lock without that knowledge",
+                path.display()
+            )
+        })?),
+        false => None,
+    };
     let mut lock = lock::lock(&wishes.request, options, progress())?;
-    if path.exists()
-        && let Ok(old) = read_lock(path)
-    {
+    if let Some(old) = old {
         let back = old.rolled_back(&lock);
         match &origin.allow_rollback {
             Some(reason) => {

@@ -210,6 +210,23 @@ fn a_missing_lock_is_refused_where_locks_are_fixed() {
 }
 
 #[test]
+fn a_lock_that_cannot_be_read_is_not_written_over() {
+    let bench = Bench::new("torn-lock");
+    for torn in ["", "lock  1\npackage  base", "\u{0}"] {
+        bench.write("locks/tiny.lock", torn);
+        let words = ["the packages cannot be locked", "tiny.lock", "bring it back, or remove it"];
+        assert_refused(bench.image(&["--update"]), 3, &words);
+        bench.write("tiny.lock", torn);
+        let profile = bench.at("tiny.yaml").display().to_string();
+        assert_refused(hardtack(&["lock", &profile]), 3, &words);
+        for name in ["locks/tiny.lock", "tiny.lock"] {
+            assert_eq!(fs::read_to_string(bench.at(name)).unwrap(), torn);
+        }
+        fs::remove_file(bench.at("tiny.lock")).unwrap();
+    }
+}
+
+#[test]
 fn a_mirror_that_does_not_answer_makes_no_lock() {
     let bench = Bench::new("no-mirror");
     assert_refused(bench.image(&[]), 3, &["the packages cannot be locked", "127.0.0.1:1"]);
