@@ -1,8 +1,9 @@
 //! Users and groups from `sysusers.d(5)`, as systemd-sysusers(8) makes them.
 //!
 //! Two things differ, on purpose. Lines are put in a canonical order before ids are given, so
-//! that shuffled lines give the same files; and an id that any line pins is never given to a
+//! that shuffled lines give the same ids; and an id that any line pins is never given to a
 //! line that lets the machine choose. The day of the last password change is a constant.
+//! The order of entries is systemd's: that of the lines, and groups of users behind the others.
 
 mod database;
 mod lines;
@@ -13,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use store::{Entry, Owner, Scratch, Tree};
 
 use self::database::Database;
-use self::lines::{GroupLine, Id, Lines, UserGroup, UserLine};
+use self::lines::{GroupLine, Id, Lines, Order, Said, UserGroup, UserLine};
 use super::BOTH;
 use super::files::{drop_ins, put, text};
 use crate::{Change, Generator, Patterns, Point};
@@ -27,7 +28,7 @@ const CHOSEN: std::ops::RangeInclusive<u32> = 1..=999;
 
 pub(crate) const ROW: Generator = Generator {
     name: "users",
-    revision: 2,
+    revision: 3,
     purposes: BOTH,
     point: Point::Installed,
     reads: &[
@@ -133,7 +134,7 @@ impl Ids {
 
 /// Turns lines into entries of `database`.
 fn allocate(lines: Lines, database: &mut Database) -> Result<()> {
-    let Lines { users, groups, members, ranges } = lines;
+    let Lines { users, groups, members, ranges, said } = lines;
     let by_id = |entries: Vec<(u32, String)>| entries.into_iter().collect::<BTreeMap<_, _>>();
     let pinned = users.values().filter_map(|user| user.id.number());
     let pinned = pinned.chain(groups.values().filter_map(|group| group.id.number())).collect();
@@ -154,6 +155,8 @@ fn allocate(lines: Lines, database: &mut Database) -> Result<()> {
     let implied_users = all.into_iter().filter(|user| !users.contains_key(*user));
     let implied_users: Vec<UserLine> = implied_users.map(|name| UserLine::implied(name)).collect();
 
+    let (users_in_order, groups_in_order) = order(said, &members, &made);
+    let kept = database.kept();
     for group in canonical(groups.into_values().chain(implied_groups), |g| (&g.id, &g.name)) {
         add_group(&group.name, &group.id, None, &mut ids, database, &mut queued)?;
     }
@@ -161,8 +164,27 @@ fn allocate(lines: Lines, database: &mut Database) -> Result<()> {
         add_user(&user, &mut ids, database, &mut queued)
             .with_context(|| format!("make the user `{}`", user.name))?;
     }
+    database.arrange(kept, &users_in_order, &groups_in_order);
     database.join(&members);
     Ok(())
+}
+
+/// The order in which systemd-sysusers (257, `add_implicit` and `process_item`) writes users and
+/// groups: lines come first, then what only `m` lines name, then the users' own groups.
+fn order(
+    said: Said,
+    members: &BTreeMap<String, Vec<String>>,
+    made: &BTreeSet<String>,
+) -> (Order, Order) {
+    let Said { mut users, mut groups, joined } = said;
+    for group in joined.names() {
+        members.get(group).into_iter().flatten().for_each(|user| users.say(user));
+        if !made.contains(group) {
+            groups.say(group);
+        }
+    }
+    users.names().iter().for_each(|user| groups.say(user));
+    (users, groups)
 }
 
 /// Lines with an id first, by id, then the others; of equals by name.
@@ -269,16 +291,41 @@ mod tests {
         Ok(FILES.iter().map(|path| sample.text(&tree, path)).collect())
     }
 
+    const LINES: [&str; 6] =
+        ["u zed -", "g aaa 998", "m zed render", "u bob 997:nogroup", "u! ann -", "g x -"];
+
     #[test]
-    fn any_order_of_lines_gives_the_same_files() {
-        let lines =
-            ["u zed -", "g aaa 998", "m zed render", "u bob 997:nogroup", "u! ann -", "g x -"];
-        let forth = lines.join("\n");
-        let back: String = lines.iter().rev().flat_map(|line| [*line, "\n"]).collect();
-        let a = made(&[("usr/lib/sysusers.d/a.conf", &forth)]).unwrap();
-        let b = made(&[("usr/lib/sysusers.d/a.conf", &back)]).unwrap();
+    fn any_order_of_lines_gives_the_same_ids() {
+        let forth = LINES.join("\n");
+        let back: String = LINES.iter().rev().flat_map(|line| [*line, "\n"]).collect();
+        let entries = |text: &str| {
+            let files = made(&[("usr/lib/sysusers.d/a.conf", text)]).unwrap();
+            let sorted = |file: String| {
+                let lines: BTreeSet<&str> = file.lines().collect();
+                lines.into_iter().collect::<Vec<_>>().join("\n")
+            };
+            files.into_iter().map(sorted).collect::<Vec<_>>()
+        };
+        let (a, b) = (entries(&forth), entries(&back));
         assert_eq!(a, b);
-        assert!(a[1].contains("aaa:x:998:\n") && a[0].contains("bob:x:997:65534::/:"), "{a:?}");
+        assert!(a[1].contains("aaa:x:998:") && a[0].contains("bob:x:997:65534::/:/usr"), "{a:?}");
+    }
+
+    #[test]
+    fn entries_stand_in_the_order_of_the_lines() {
+        let (first, second) = ("u first 200\ng gfirst 201\n", LINES.join("\n"));
+        let files = [("usr/lib/sysusers.d/b.conf", &*second), ("usr/lib/sysusers.d/a.conf", first)];
+        let made = made(&files).unwrap();
+        let names = |text: &str| -> Vec<String> {
+            text.lines().map(|line| line.split(':').next().unwrap().to_owned()).collect()
+        };
+        let users = ["root", "first", "zed", "bob", "ann"];
+        let groups =
+            ["root", "shadow", "nogroup", "gfirst", "aaa", "x", "render", "first", "zed", "ann"];
+        assert_eq!(names(&made[0]), users);
+        assert_eq!(names(&made[1]), groups);
+        assert_eq!(names(&made[2]), users);
+        assert_eq!(names(&made[3]), groups);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 
-use super::lines::UserLine;
+use super::lines::{Order, UserLine};
 
 /// The day of the last password change, in days since 1970-01-01: never 0, which would ask for a
 /// new password at once.
@@ -34,6 +34,13 @@ pub(super) struct Database {
     pub(super) users: Vec<User>,
     pub(super) groups: Vec<Group>,
     shadow: Vec<(String, String)>,
+}
+
+/// How many users and groups were there before lines added theirs.
+#[derive(Clone, Copy)]
+pub(super) struct Kept {
+    users: usize,
+    groups: usize,
 }
 
 impl Database {
@@ -107,6 +114,20 @@ impl Database {
                 }
             }
         }
+    }
+
+    /// Puts what stands behind the first `kept` users and groups in the order of `users` and
+    /// `groups`.
+    pub(super) fn arrange(&mut self, kept: Kept, users: &Order, groups: &Order) {
+        self.users[kept.users..].sort_by_key(|user| users.place(&user.name));
+        self.groups[kept.groups..].sort_by_key(|group| groups.place(&group.name));
+        let new: BTreeSet<&str> = self.users[kept.users..].iter().map(|u| &*u.name).collect();
+        self.shadow.sort_by_key(|(name, _)| new.contains(&**name).then(|| users.place(name)));
+    }
+
+    /// How much there is.
+    pub(super) fn kept(&self) -> Kept {
+        Kept { users: self.users.len(), groups: self.groups.len() }
     }
 
     /// The texts of passwd, group, shadow and gshadow.

@@ -58,6 +58,29 @@ pub(super) struct GroupLine {
     pub(super) id: Id,
 }
 
+/// Names in the order in which lines first say them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Order(BTreeMap<String, usize>);
+
+impl Order {
+    pub(super) fn say(&mut self, name: &str) {
+        let place = self.0.len();
+        self.0.entry(name.to_owned()).or_insert(place);
+    }
+
+    /// The names.
+    pub(super) fn names(&self) -> Vec<&str> {
+        let mut names: Vec<(usize, &str)> = self.0.iter().map(|(n, at)| (*at, &**n)).collect();
+        names.sort_unstable();
+        names.into_iter().map(|(_, name)| name).collect()
+    }
+
+    /// Where a name stands; nothing of a name that nobody said.
+    pub(super) fn place(&self, name: &str) -> Option<usize> {
+        self.0.get(name).copied()
+    }
+}
+
 /// All lines; of two files that name one user or group the first wins.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lines {
@@ -66,6 +89,16 @@ pub(super) struct Lines {
     /// Group to its members.
     pub(super) members: BTreeMap<String, Vec<String>>,
     pub(super) ranges: Vec<RangeInclusive<u32>>,
+    pub(super) said: Said,
+}
+
+/// In which order lines say what they say.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Said {
+    pub(super) users: Order,
+    pub(super) groups: Order,
+    /// Groups that get members.
+    pub(super) joined: Order,
 }
 
 impl UserLine {
@@ -108,6 +141,10 @@ impl Lines {
         for (group, users) in here.members {
             self.members.entry(group).or_default().extend(users);
         }
+        let Said { users, groups, joined } = &here.said;
+        users.names().iter().for_each(|name| self.said.users.say(name));
+        groups.names().iter().for_each(|name| self.said.groups.say(name));
+        joined.names().iter().for_each(|name| self.said.joined.say(name));
         self.ranges.extend(here.ranges);
         Ok(())
     }
@@ -144,6 +181,7 @@ impl Lines {
                 if user.description.contains([':', '\n']) {
                     bail!("the description holds a colon");
                 }
+                self.said.users.say(&name);
                 agree(&mut self.users, name, user)
             }
             "g" => {
@@ -153,11 +191,13 @@ impl Lines {
                     Some(path) if path.starts_with('/') => Id::Any,
                     Some(id) => Id::Pinned(number(id)?),
                 };
+                self.said.groups.say(&name);
                 agree(&mut self.groups, name.clone(), GroupLine { name, id })
             }
             "m" => {
                 let user = valid(field(1).context("no user")?)?;
                 let group = valid(field(2).context("no group")?)?;
+                self.said.joined.say(&group);
                 self.members.entry(group).or_default().push(user);
                 Ok(())
             }
