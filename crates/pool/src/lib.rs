@@ -3,9 +3,10 @@
 //! A bare-user repository inside the store, opened by this crate alone. Every content that a tree
 //! names becomes an object whose file is also the store's blob (one file, two names), so that
 //! readers open blobs and never a library. Object checksums are computed here (libostree's own
-//! SHA-256 is several times slower); libostree writes the objects. The crate does not know what
-//! a package or an image is.
+//! SHA-256 is several times slower). A content's first object is the blob's own file; every other
+//! object is written by libostree. The crate does not know what a package or an image is.
 
+mod adopt;
 mod object;
 
 use std::collections::BTreeMap;
@@ -19,12 +20,13 @@ use ostree::prelude::*;
 use ostree::{MutableTree, ObjectType, Repo, RepoMode, gio, glib};
 use store::{Blob, Digest, Entry, Epoch, Node, Owner, Store, Tree, TreeId};
 
-use object::Object;
+use object::{Checksums, Object};
 
 /// The repository of one store.
 pub struct Pool {
     store: Store,
     repo: Repo,
+    checksums: Checksums,
 }
 
 /// What a release is called in the pool.
@@ -71,7 +73,7 @@ impl Pool {
         repo.open(NEVER).with_context(|| format!("open the pool `{}`", path.display()))?;
         // Everything here can be made again from the packages.
         repo.set_disable_fsync(true);
-        Ok(Self { store: store.clone(), repo })
+        Ok(Self { store: store.clone(), repo, checksums: Checksums::default() })
     }
 
     /// Where the repository lies, for stock tools.
@@ -107,8 +109,9 @@ impl Pool {
             }
         }
         let entries: Vec<Entry> = wanted.into_values().collect();
-        let store = &self.store;
-        let objects = store::parallel(&entries, |entry| Object::of(entry, store))?;
+        let (store, checksums) = (&self.store, &self.checksums);
+        let objects = store::parallel(&entries, |entry| Object::of(entry, store, checksums))?;
+        let _lock = self.lock()?;
         let transaction = self.repo.auto_transaction(NEVER).context("begin a pool transaction")?;
         let mut written = 0;
         for (entry, object) in entries.iter().zip(&objects) {
@@ -154,10 +157,12 @@ impl Pool {
         }
         let entries: Vec<&Entry> = tree.0.values().collect();
         let directory = |entry: &Entry| matches!(entry.node, Node::Directory);
-        let store = &self.store;
-        let objects = store::parallel(&entries, |entry| {
-            if directory(entry) { Ok(None) } else { Object::of(entry, store).map(Some) }
+        let (store, checksums) = (&self.store, &self.checksums);
+        let objects = store::parallel(&entries, |entry| match directory(entry) {
+            true => Ok(None),
+            false => Object::of(entry, store, checksums).map(Some),
         })?;
+        let _lock = self.lock()?;
         let transaction = self.repo.auto_transaction(NEVER).context("begin a pool transaction")?;
         let root = MutableTree::new();
         root.set_metadata_checksum(&self.write_directory(&Entry::directory(""))?);
@@ -276,6 +281,9 @@ impl Pool {
             fs::remove_file(self.file(object))
                 .with_context(|| format!("remove the damaged object {checksum}"))?;
         }
+        if self.adopt(entry, object) {
+            return Ok(true);
+        }
         let header = io::Cursor::new(object.header.clone());
         let length = object.header.len() as u64;
         let (content, size): (Box<dyn Read + Send>, u64) = match entry.blob() {
@@ -294,12 +302,7 @@ impl Pool {
     fn is_sound(&self, entry: &Entry, object: &Object) -> Result<bool> {
         let Some(blob) = entry.blob() else { return Ok(true) };
         let file = self.file(object);
-        let id = |path: &Path| {
-            fs::symlink_metadata(path)
-                .map(|found| (found.dev(), found.ino()))
-                .with_context(|| format!("look at `{}`", path.display()))
-        };
-        Ok(id(&file)? == id(&self.store.blob_path(&blob))? || store::blob_of(&file)? == blob)
+        Ok(one_file(&file, &self.store.blob_path(&blob))? || store::blob_of(&file)? == blob)
     }
 
     /// Where the file of a content's object lies.
@@ -327,18 +330,37 @@ impl Pool {
     fn link(&self, entry: &Entry, object: &Object) -> Result<()> {
         let Some(blob) = entry.blob() else { return Ok(()) };
         let file = self.file(object);
+        let place = self.store.blob_path(&blob);
+        // Another name is an object's.
+        if names(&place) > 1 {
+            return Ok(());
+        }
         let temporary = self.store.temporary();
         // A file system has a limit of links to one file (ext4: 65,000); then the copy stays.
         if fs::hard_link(&file, &temporary).is_err() {
             return Ok(());
         }
-        let place = self.store.blob_path(&blob);
         fs::rename(&temporary, &place)
             .with_context(|| format!("link blob `{}`", place.display()))?;
         // Renaming a file onto another name of itself does nothing and leaves both.
         let _ = fs::remove_file(&temporary);
         Ok(())
     }
+}
+
+/// How many names the file of a blob has; none where there is no file.
+fn names(path: &Path) -> u64 {
+    fs::symlink_metadata(path).map_or(0, |found| found.nlink())
+}
+
+/// Whether two names are of one file.
+fn one_file(one: &Path, other: &Path) -> Result<bool> {
+    let id = |path: &Path| {
+        fs::symlink_metadata(path)
+            .map(|found| (found.dev(), found.ino()))
+            .with_context(|| format!("look at `{}`", path.display()))
+    };
+    Ok(id(one)? == id(other)?)
 }
 
 /// Says in the standard library's words that the machine refused, where GLib said so.
