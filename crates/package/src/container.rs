@@ -6,6 +6,8 @@ use anyhow::{Context, Result, bail, ensure};
 
 /// Most memory that reading xz may take, in bytes: the largest preset (`-9`) needs 65 MiB.
 const XZ_MEMORY: u64 = 256 << 20;
+/// Bytes unpacked at a time.
+const PIECE: usize = 64 << 10;
 /// How many times its packed size a part may have when unpacked, beyond [`ALLOWANCE`].
 const RATIO: u64 = 1000;
 /// Bytes that a part of any size may have when unpacked.
@@ -49,10 +51,11 @@ pub(crate) fn deb_member<T>(
         if kind == wanted {
             let limit = limit.min(size.saturating_mul(RATIO).saturating_add(ALLOWANCE));
             let about = || format!("archive member `{name}`");
-            let mut packed = BufReader::new(&mut body);
+            let mut packed = BufReader::with_capacity(PIECE, &mut body);
             let plain = unpacker(packing, &mut packed)
                 .with_context(|| format!("read archive member `{name}`"))?;
-            let mut plain = Capped { inner: BufReader::new(plain), left: limit, limit };
+            let mut plain =
+                Capped { inner: BufReader::with_capacity(PIECE, plain), left: limit, limit };
             let result = work(&mut plain).with_context(about)?;
             // To the end, so that the packing's own checksum is verified.
             std::io::copy(&mut plain, &mut std::io::sink())

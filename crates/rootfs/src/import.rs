@@ -1,6 +1,6 @@
 //! The first layer: one package becomes a tree and facts.
 
-use std::io::Read;
+use std::io::{Read, Write as _};
 
 use anyhow::{Context, Result, ensure};
 use package::{Capability, Fact, Family, Id, Kind, Moment, Remainder};
@@ -9,6 +9,9 @@ use store::{Blob, Entry, Node, Scratch, Stage, Tree, TreeId};
 
 /// Files up to this size (bytes) are read whole; larger ones go piece by piece.
 const SMALL: u64 = 1 << 20;
+
+/// Such a piece, in bytes.
+const PIECE: usize = 256 << 10;
 
 /// What a person can do about an archive that cannot be read.
 const WAY_OUT: &str = "pin another version of it, drop it, or have its maker repack it";
@@ -130,8 +133,14 @@ fn keep(content: &mut dyn Read, size: u64, scratch: &Scratch<'_>) -> Result<Blob
         scratch.put(&bytes)?
     } else {
         let mut sink = scratch.create()?;
-        std::io::copy(content, &mut sink).context("read content")?;
-        sink.finish()?
+        let mut piece = vec![0; PIECE];
+        loop {
+            let n = content.read(&mut piece).context("read content")?;
+            if n == 0 {
+                break sink.finish()?;
+            }
+            sink.write_all(&piece[..n]).context("keep content")?;
+        }
     };
     ensure!(blob.size == size, "content has {} bytes instead of {size}", blob.size);
     Ok(blob)
