@@ -19,7 +19,6 @@ mod table;
 mod vhd;
 
 pub use esp::esp_room;
-pub use format::{FORMATS, Format, Open};
 pub use format::{FORMATS, Format, Open, Range};
 pub use identity::{disk_uuid, esp_uuid, hash_uuid, root_uuid, signature_uuid, usr_uuid};
 pub use layout::{LAYOUTS, Layout, Role, Row, Sizes, Slot, layout, repart_definition};

@@ -357,6 +357,8 @@ pub struct Verify {
     /// Where the two public keys are (default: `keys` in the user's cache directory).
     #[arg(long, value_name = "DIR")]
     pub keys: Option<PathBuf>,
+}
+
 /// `hardtack diff`.
 #[derive(Debug, Args)]
 pub struct Diff {

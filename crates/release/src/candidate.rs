@@ -91,7 +91,7 @@ impl Candidate {
         let kernel = contents.get("uki").context("no part is a kernel image")?;
         let uki_sha256 = kernel.blob.digest.to_string();
         let own = format!("{}_{}.efi", manifest.id, manifest.version);
-        let said = manifest.artifacts.get(&own).map(|artifact| artifact.sha256.as_str());
+        let said = manifest.artifacts.get(&own).and_then(|artifact| artifact.sha256.as_ref());
         ensure!(said == Some(&uki_sha256), "the kernel image on the ESP is not `{own}`");
         let version = Version {
             version: manifest.version.clone(),
@@ -355,7 +355,7 @@ fn bytes_by_package(directory: &Path, manifest: &Manifest) -> Result<BTreeMap<St
     let Some(artifact) = manifest.artifacts.get(&name) else { return Ok(BTreeMap::new()) };
     let bytes = bounded(&directory.join(&name), EXTENTS_LIMIT)?;
     let digest = Digest::of(&bytes).to_string();
-    ensure!(digest == artifact.sha256, "`{name}` is not the one that `{MANIFEST}` names");
+    ensure!(artifact.sha256.as_ref() == Some(&digest), "`{name}` is not the one that `{MANIFEST}` names");
     let extents: Vec<Extent> =
         serde_json::from_slice(&bytes).with_context(|| format!("read `{name}`"))?;
     let mut by_package: BTreeMap<String, u64> = BTreeMap::new();

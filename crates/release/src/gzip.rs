@@ -96,7 +96,7 @@ mod tests {
         let mut state = 1_u32;
         let byte = |at: usize| {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            if at / 5000 % 2 == 0 { (at / 97) as u8 } else { (state >> 24) as u8 }
+            if (at / 5000).is_multiple_of(2) { (at / 97) as u8 } else { (state >> 24) as u8 }
         };
         (0..length).map(byte).collect()
     }
