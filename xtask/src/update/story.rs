@@ -38,21 +38,21 @@ impl Slot {
 pub(crate) struct State {
     rows: Vec<String>,
     ukis: Vec<String>,
-    /// Partition and sectors written since the boot.
-    written: Vec<String>,
+    /// Partition and the digest of its beginning, where the guest was asked for that.
+    heads: Vec<String>,
 }
 
 impl State {
     /// What the slot's partitions and the ESP are.
     pub(crate) fn of(facts: &Facts, slot: &Slot) -> State {
-        let written = facts
-            .all("written")
+        let heads = facts
+            .all("head")
             .iter()
             .filter(|line| slot.holds(line.split(' ').next().unwrap_or_default()));
         State {
             rows: slot.rows(facts).map(str::to_owned).collect(),
             ukis: facts.all("uki").to_vec(),
-            written: written.cloned().collect(),
+            heads: heads.cloned().collect(),
         }
     }
 
@@ -65,10 +65,9 @@ impl State {
         self.rows.iter().filter_map(label).collect()
     }
 
-    /// Sectors written to its partitions since the boot.
-    pub(crate) fn sectors(&self) -> u64 {
-        let count = |line: &String| line.split(' ').nth(1)?.parse::<u64>().ok();
-        self.written.iter().filter_map(count).sum()
+    /// What its partitions begin with.
+    pub(crate) fn heads(&self) -> &[String] {
+        &self.heads
     }
 }
 
@@ -219,9 +218,9 @@ row=/dev/vda6 : start= 5, size= 2, type=T, uuid=U, name=\"mini_2_verity\"
 row=/dev/vda7 : start= 7, size= 2, type=T, uuid=U, name=\"mini_2_vsig\"
 uki=mini_1.efi
 uki=mini_2.efi
-written=vda2 5
-written=vda5 7
-written=vda15 9
+head=vda2 aa
+head=vda5 bb
+head=vda15 cc
 end=1
 ";
 
@@ -251,10 +250,10 @@ end=1
     fn a_slot_s_state_is_its_own_partitions_and_the_esp() {
         let state = State::of(&told(BOOT), &B);
         assert_eq!(state.labels(), ["mini_2", "mini_2_verity", "mini_2_vsig"]);
-        assert_eq!(state.sectors(), 7);
+        assert_eq!(state.heads(), ["vda5 bb"]);
         assert_eq!(State::of(&told(BOOT), &A).labels(), ["mini_1"]);
         for (good, bad) in
-            [("vda5 7", "vda5 8"), ("mini_2_vsig", "_empty"), ("uki=mini_1.efi\n", "")]
+            [("vda5 bb", "vda5 bc"), ("mini_2_vsig", "_empty"), ("uki=mini_1.efi\n", "")]
         {
             assert_ne!(State::of(&told(&BOOT.replace(good, bad)), &B), state, "{bad}");
         }
