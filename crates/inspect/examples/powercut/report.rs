@@ -20,6 +20,8 @@ pub(crate) struct Report {
     looks: BTreeMap<Kind, u64>,
     /// How often each kernel came up, and how often after others had failed.
     boots: BTreeMap<String, (u64, u64)>,
+    /// How often a kernel's name had no content.
+    empty: BTreeMap<String, u64>,
     /// How many cuts nothing comes up from, by the like of the reason.
     violations: BTreeMap<String, Violation>,
 }
@@ -58,6 +60,9 @@ pub(crate) fn check(
             *boots += 1;
             *after += u64::from(!start.fallen.is_empty());
         }
+        for name in start.empty {
+            *report.empty.entry(name).or_default() += 1;
+        }
         if let Some(why) = start.violation {
             let found = report.violations.entry(like(&why)).or_insert_with(|| {
                 let first = words(&log, cut, &parts);
@@ -91,8 +96,9 @@ impl Report {
                 }
             }
         }
-        let (looks, boots, violations) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Report { log: counts, looks, boots, violations }
+        let (looks, boots) = (BTreeMap::new(), BTreeMap::new());
+        let (empty, violations) = (BTreeMap::new(), BTreeMap::new());
+        Report { log: counts, looks, boots, empty, violations }
     }
 
     /// How many cuts were looked at.
@@ -124,6 +130,12 @@ impl Report {
         self.looks.get(&kind).copied().unwrap_or(0)
     }
 
+    /// How often a kernel's name had no content.
+    #[cfg(test)]
+    pub(crate) fn empty(&self, kernel: &str) -> u64 {
+        self.empty.get(kernel).copied().unwrap_or_default()
+    }
+
     /// How often a kernel came up, and how often after others had failed.
     #[cfg(test)]
     pub(crate) fn boots(&self, kernel: &str) -> (u64, u64) {
@@ -150,6 +162,9 @@ impl fmt::Display for Report {
                 f,
                 "comes up:   {boots} `{kernel}`, {after} of them after a trial that fails"
             )?;
+        }
+        for (name, count) in &self.empty {
+            writeln!(f, "empty:      {count} times `{name}`, which the loader passes over")?;
         }
         let violations: u64 = self.violations.values().map(|found| found.count).sum();
         write!(f, "violations: {violations}")?;

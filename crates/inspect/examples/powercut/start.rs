@@ -18,6 +18,8 @@ pub(crate) struct Start {
     pub(crate) boots: Option<String>,
     /// Kernels on trial that are tried before it and fail.
     pub(crate) fallen: Vec<String>,
+    /// Names that an update or a commit leaves without content; the loader passes over them.
+    pub(crate) empty: Vec<String>,
     /// Why a person would have to come.
     pub(crate) violation: Option<String>,
 }
@@ -55,6 +57,8 @@ struct Entry {
 struct Esp {
     loader: Option<String>,
     entries: Vec<Entry>,
+    /// Names of kernels that have no content.
+    empty: Vec<String>,
 }
 
 /// First byte, length and generation.
@@ -92,6 +96,7 @@ impl Machine {
     fn walk(&mut self, disk: &mut Disk, start: &mut Start) -> Result<()> {
         let table = self.table(disk)?;
         let esp = self.esp(disk, &table)?;
+        start.empty.clone_from(&esp.empty);
         if let Some(why) = &esp.loader {
             bail!("the loader does not start: {why}");
         }
@@ -161,7 +166,13 @@ impl Machine {
             Some(path) => self.program(disk, esp, &volume, path).refused,
             None => Some(format!("there is no `{REMOVABLE}`")),
         };
-        for path in volume.files.keys().filter(|path| offered(path)) {
+        for (path, file) in volume.files.iter().filter(|(path, _)| offered(path)) {
+            // The loader passes over what is no PE image with `.osrel`. That is what a rename on
+            // vfat is between two flushes: the new name without clusters, the old one gone.
+            if file.size == 0 {
+                found.empty.push(path.clone());
+                continue;
+            }
             let program = self.program(disk, esp, &volume, path);
             found.entries.push(Entry { path: path.clone(), program });
         }

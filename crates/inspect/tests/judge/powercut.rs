@@ -225,6 +225,20 @@ fn an_update_in_the_right_order_comes_up_after_every_cut() {
 }
 
 #[test]
+fn a_name_without_content_is_counted_and_the_old_version_comes_up() {
+    let mut host = host("powercut-empty").updated();
+    // What a rename on vfat leaves between its two flushes.
+    said(esp("mdel", &host.disk).arg("::/EFI/Linux/mini_2.0+1-0.efi"));
+    host.kernel = host.folder.join("empty.efi");
+    fs::write(&host.kernel, b"").unwrap();
+    host.install("mini_2.0.efi");
+    host.flush();
+    let report = host.checked(&[]);
+    assert!(report.empty("EFI/Linux/mini_2.0.efi") > 0, "{report}");
+    assert!(report.reasons().iter().all(|(why, ..)| !why.contains("mini_2.0.efi`")), "{report}");
+}
+
+#[test]
 fn a_kernel_before_its_data_is_a_trial_that_fails_or_a_violation() {
     for (name, violated) in [("mini_2.0+1-0.efi", false), ("mini_2.0.efi", true)] {
         let mut host = host("powercut-early");
