@@ -96,7 +96,7 @@ impl Machine {
         command.args(["-serial", "chardev:con"]);
         command.args(["-chardev", &format!("file,id=facts,path={}", escape(&facts))]);
         command.args(["-serial", "chardev:facts"]);
-        command.args(["-netdev", &network(self.feed)?]);
+        command.args(["-netdev", &network(self.feed)]);
         command.args(["-device", "virtio-net-pci,netdev=net,romfile="]);
         for (number, drive) in self.drives.iter().enumerate() {
             drive.attach(&mut command, number)?;
@@ -160,15 +160,12 @@ impl Drop for Running {
 }
 
 /// QEMU's user network. What a guest sends to the one fixed address goes through a program of its
-/// own for each connection, so that it does not matter which port is free here.
-fn network(feed: Option<u16>) -> Result<String> {
-    let Some(port) = feed else { return Ok("user,id=net".to_owned()) };
-    let this = std::env::current_exe().context("find this program")?;
-    let program = escape(&this);
-    if program.contains([' ', '"', '\'', '\\']) {
-        bail!("`{program}` has a character that no command of QEMU's network can name");
-    }
-    Ok(format!("user,id=net,guestfwd=tcp:10.0.2.100:80-cmd:{program} pipe {port}"))
+/// own for each connection, so that it does not matter which port is free here. The program is this
+/// one, by a name that holds when it is compiled anew meanwhile.
+fn network(feed: Option<u16>) -> String {
+    let Some(port) = feed else { return "user,id=net".to_owned() };
+    let this = std::process::id();
+    format!("user,id=net,guestfwd=tcp:10.0.2.100:80-cmd:/proc/{this}/exe pipe {port}")
 }
 
 /// A throw-away disk over `base`, of `size` if it shall be larger.

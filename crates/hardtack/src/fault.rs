@@ -93,7 +93,9 @@ fn is_of_the_host(error: &Error) -> bool {
     };
     let kinds = [CrossesDevices, FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull];
     let codes = [Errno::IO, Errno::MFILE, Errno::NFILE].map(|code| Some(code.raw_os_error()));
-    let mut said = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    let causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    // One that was added as context is no cause by itself: only the whole error knows its type.
+    let mut said = causes.chain(error.downcast_ref::<io::Error>());
     said.any(|said| kinds.contains(&said.kind()) || codes.contains(&said.raw_os_error()))
 }
 
@@ -119,11 +121,13 @@ mod tests {
     fn codes_are_distinct_and_survive_more_context() {
         let mut codes: Vec<u8> = Fault::ALL.iter().map(|fault| fault.code()).collect();
         codes.dedup();
-        assert_eq!(codes, [2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(codes, [2, 3, 4, 5, 6, 7, 8, 9]);
         let error = Or::<()>::fault(Err(anyhow::anyhow!("it broke")), Fault::Sign).unwrap_err();
         assert_eq!(code(&error.context("more")), 6);
         let full = Error::new(io::Error::from(io::ErrorKind::StorageFull)).context("write");
         assert_eq!(code(&Or::<()>::fault(Err(full), Fault::Build).unwrap_err()), 7);
+        let full = anyhow::anyhow!("GLib's").context(io::Error::from(io::ErrorKind::StorageFull));
+        assert_eq!(code(&Or::<()>::fault(Err(full), Fault::Sign).unwrap_err()), 7);
         assert_eq!(code(&anyhow::anyhow!("ours")), 1);
     }
 }

@@ -355,7 +355,10 @@ fn bytes_by_package(directory: &Path, manifest: &Manifest) -> Result<BTreeMap<St
     let Some(artifact) = manifest.artifacts.get(&name) else { return Ok(BTreeMap::new()) };
     let bytes = bounded(&directory.join(&name), EXTENTS_LIMIT)?;
     let digest = Digest::of(&bytes).to_string();
-    ensure!(artifact.sha256.as_ref() == Some(&digest), "`{name}` is not the one that `{MANIFEST}` names");
+    ensure!(
+        artifact.sha256.as_ref() == Some(&digest),
+        "`{name}` is not the one that `{MANIFEST}` names"
+    );
     let extents: Vec<Extent> =
         serde_json::from_slice(&bytes).with_context(|| format!("read `{name}`"))?;
     let mut by_package: BTreeMap<String, u64> = BTreeMap::new();
