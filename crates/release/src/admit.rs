@@ -154,7 +154,7 @@ fn warnings(channel: &Channel, new: &Version) -> Vec<String> {
         if newest.loader_sha256 != new.loader_sha256 {
             warnings.push(format!(
                 "the boot loader is not that of version `{}`: the update client never renews it, \
-                 so installed hosts keep theirs (`bootctl update` on the host renews it)",
+                 so installed hosts keep theirs until their disks are written anew",
                 newest.version
             ));
         }

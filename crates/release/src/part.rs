@@ -8,7 +8,7 @@
 /// What the client does with a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// Content of a partition of this type; its label is `<id>_<version>`.
+    /// Content of a partition of this type; its label begins with `<id>_<version>`.
     Partition(&'static str),
     /// A file on the EFI system partition.
     Esp,
