@@ -137,11 +137,29 @@ fn the_machine_restarts_for_a_newer_version_with_tries_left_alone() {
         assert_eq!(restarted(), restarts, "{ukis:?}");
 
         let _ = std::fs::remove_file(host.folder.join("restarted"));
-        let host = host.started("a_1.9+2-1.efi");
+        for uki in ukis {
+            std::fs::write(host.folder.join("boot/EFI/Linux").join(uki), "").unwrap();
+        }
+        assert!(host.runs(&[]), "{ukis:?}");
+        assert!(!restarted(), "for what a power cut left empty, {ukis:?}");
+        let host = host.with(ukis).started("a_1.9+2-1.efi");
         assert!(host.runs(&[]), "{ukis:?}");
         assert!(!host.folder.join("restarted").exists(), "on trial itself, {ukis:?}");
         std::fs::write(host.folder.join("kept"), "").unwrap();
         assert!(host.runs(&[]), "{ukis:?}");
         assert_eq!(host.folder.join("restarted").exists(), restarts, "kept, {ukis:?}");
     }
+}
+
+#[test]
+fn kernel_images_that_a_power_cut_left_empty_are_no_version() {
+    let host = Host::new("empty", "empty-kernels").with(&["a_1.efi", "a_3.efi"]);
+    std::fs::write(host.folder.join("os-release"), "IMAGE_ID=a\n").unwrap();
+    for empty in ["a_2+1-0.efi", "a_2.efi", "b_2.efi", "other"] {
+        std::fs::write(host.folder.join("boot/EFI/Linux").join(empty), "").unwrap();
+    }
+    assert!(host.runs(&[]));
+    assert_eq!(host.ukis(), ["a_1.efi", "a_3.efi", "b_2.efi", "other"]);
+    assert!(host.runs(&[]), "with nothing to do");
+    assert_eq!(host.ukis(), ["a_1.efi", "a_3.efi", "b_2.efi", "other"]);
 }
