@@ -20,18 +20,21 @@ impl Host {
         let folder = target().join("scratch/xtask-health").join(name);
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(folder.join("boot/EFI/Linux")).unwrap();
-        let shipped = top().join("profiles/mini.d/usr/lib/hardtack").join(script);
-        let mut text = std::fs::read_to_string(shipped).unwrap();
-        for (place, stand_in) in [
-            ("/sys/firmware/efi/efivars/LoaderBootCountPath-", "LoaderBootCountPath-"),
-            ("/usr/lib/os-release", "os-release"),
-            ("/boot/", "boot/"),
-        ] {
-            text = text.replace(place, &format!("{}/{stand_in}", folder.display()));
+        for name in ["tries", script] {
+            let shipped = top().join("profiles/mini.d/usr/lib/hardtack").join(name);
+            let mut text = std::fs::read_to_string(shipped).unwrap();
+            for (place, stand_in) in [
+                ("/sys/firmware/efi/efivars/LoaderBootCountPath-", "LoaderBootCountPath-"),
+                ("/usr/lib/os-release", "os-release"),
+                ("/boot/", "boot/"),
+            ] {
+                text = text.replace(place, &format!("{}/{stand_in}", folder.display()));
+            }
+            text = text.replace("started=/boot$", &format!("started={}/boot$", folder.display()));
+            std::fs::write(folder.join(name), text).unwrap();
+            run(Command::new("chmod").arg("0755").arg(folder.join(name))).unwrap();
         }
-        text = text.replace("started=/boot$", &format!("started={}/boot$", folder.display()));
         let file = folder.join(script);
-        std::fs::write(&file, text).unwrap();
         std::fs::write(folder.join("systemctl"), SYSTEMCTL).unwrap();
         run(Command::new("chmod").arg("0755").arg(folder.join("systemctl"))).unwrap();
         Host { folder, script: file }
@@ -41,6 +44,13 @@ impl Host {
         for uki in ukis {
             std::fs::write(self.folder.join("boot/EFI/Linux").join(uki), *uki).unwrap();
         }
+        self
+    }
+
+    /// The version that runs.
+    fn runs_version(self, version: &str) -> Host {
+        let release = format!("IMAGE_ID=a\nIMAGE_VERSION={version}\n");
+        std::fs::write(self.folder.join("os-release"), release).unwrap();
         self
     }
 
@@ -90,16 +100,34 @@ fn a_started_version_is_lent_tries_once_and_kept_in_one_step() {
     .enumerate()
     {
         let host = Host::new(&format!("tries-{number}"), "tries").with(&[OLD, before]);
-        let host = host.started(started);
+        let host = host.started(started).runs_version("2");
         assert_eq!(host.runs(&[verb]), after.is_some(), "{number}: {verb} of {before}");
         assert_eq!(host.ukis(), [OLD, after.unwrap_or(before)], "{number}: {verb} of {before}");
     }
 }
 
+/// The firmware refuses the counted version; the loader's word on it stays, and its second pass
+/// starts the old one.
+#[test]
+fn a_version_that_was_refused_is_not_kept_by_the_one_that_runs_instead() {
+    let ukis = ["a_1.efi", "a_2+0-1.efi"];
+    for version in ["1", "20", "2.0"] {
+        let host = Host::new("refused", "tries").with(&ukis).started("a_2+0-1.efi");
+        let host = host.runs_version(version);
+        for (verb, fine) in [("mine", false), ("lend", true), ("keep", false), ("kept", false)] {
+            assert_eq!(host.runs(&[verb]), fine, "{verb} under {version}");
+            assert_eq!(host.ukis(), ukis, "{verb} under {version}");
+        }
+    }
+    let host = Host::new("refused", "tries").with(&ukis).started("a_2+0-1.efi").runs_version("2");
+    assert!(host.runs(&["mine"]));
+    assert_eq!(host.ukis(), ukis);
+}
+
 #[test]
 fn a_second_name_of_the_kept_version_is_found() {
     let host = Host::new("tries-twice", "tries").with(&["a_2.efi", "a_2+0-1.efi", "a_20+3.efi"]);
-    let host = host.started("a_2+0-1.efi");
+    let host = host.started("a_2+0-1.efi").runs_version("2");
     assert!(!host.runs(&["kept"]));
     std::fs::remove_file(host.folder.join("boot/EFI/Linux/a_2+0-1.efi")).unwrap();
     assert!(host.runs(&["kept"]), "another version's counter is its own");
@@ -129,8 +157,7 @@ fn the_machine_restarts_for_a_newer_version_with_tries_left_alone() {
     .enumerate()
     {
         let host = Host::new(&format!("restart-{number}"), "update-reboot").with(ukis);
-        let release = "IMAGE_ID=a\nIMAGE_VERSION=1.9\n";
-        std::fs::write(host.folder.join("os-release"), release).unwrap();
+        let host = host.runs_version("1.9");
         std::os::unix::fs::symlink(analyze, host.folder.join("systemd-analyze")).unwrap();
         let restarted = || host.folder.join("restarted").exists();
         assert!(host.runs(&[]), "{ukis:?}");
@@ -154,7 +181,7 @@ fn the_machine_restarts_for_a_newer_version_with_tries_left_alone() {
 #[test]
 fn kernel_images_that_a_power_cut_left_empty_are_no_version() {
     let host = Host::new("empty", "empty-kernels").with(&["a_1.efi", "a_3.efi"]);
-    std::fs::write(host.folder.join("os-release"), "IMAGE_ID=a\n").unwrap();
+    let host = host.runs_version("1");
     for empty in ["a_2+1-0.efi", "a_2.efi", "b_2.efi", "other"] {
         std::fs::write(host.folder.join("boot/EFI/Linux").join(empty), "").unwrap();
     }
