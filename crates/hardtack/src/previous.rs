@@ -1,10 +1,10 @@
 //! An earlier release: what it took and how large its hosts' slots are, so that a build can say what
 //! grew and whether those hosts can still take it. It changes no byte of what is built.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use filesystem::Extents;
 use release::{MANIFEST, Manifest};
 
@@ -61,7 +61,7 @@ pub(crate) fn found(directory: &Path, version: &str) -> Option<Previous> {
 }
 
 fn manifest(directory: &Path) -> Result<Manifest> {
-    let text = bytes(&directory.join(MANIFEST))?;
+    let text = store::bounded(&directory.join(MANIFEST), TEXT_LIMIT)?;
     Manifest::parse(std::str::from_utf8(&text).context("read the manifest as UTF-8")?)
 }
 
@@ -72,7 +72,7 @@ fn read(directory: &Path, manifest: &Manifest, known: Known) -> Result<Previous>
         found.with_context(|| format!("its manifest names no file `*{end}`"))
     };
     let (extents, _) = named(".extents.json")?;
-    let extents = Extents::read(&bytes(&directory.join(extents))?)?;
+    let extents = Extents::read(&store::bounded(&directory.join(extents), TEXT_LIMIT)?)?;
     let (_, uki) = named(".efi")?;
     Ok(Previous {
         version: manifest.version.clone(),
@@ -106,13 +106,4 @@ fn slots(directory: &Path, manifest: &Manifest) -> Result<Slots> {
         verity: size("usr-verity"),
         signature: size("usr-verity-sig"),
     })
-}
-
-fn bytes(path: &Path) -> Result<Vec<u8>> {
-    let of = || format!("read `{}`", path.display());
-    let size = fs::metadata(path).with_context(of)?.len();
-    if size > TEXT_LIMIT {
-        bail!("`{}` has {size} bytes, {TEXT_LIMIT} are read", path.display());
-    }
-    fs::read(path).with_context(of)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -146,10 +146,7 @@ fn check(candidate: &Candidate, keys: &Directory, arguments: &Publish) -> Result
 }
 
 fn open_keys(arguments: &Publish) -> Result<Directory> {
-    let keys = match &arguments.keys {
-        Some(keys) => keys.clone(),
-        None => hand_over::cache_directory()?.join("keys"),
-    };
+    let keys = keys(arguments.keys.as_deref())?;
     let directory = Directory::open(&keys)?;
     ensure!(
         !directory.development() || arguments.development_keys_are_fine_for_this_feed,
@@ -158,6 +155,14 @@ fn open_keys(arguments: &Publish) -> Result<Directory> {
         keys.display()
     );
     Ok(directory)
+}
+
+/// Where keys are when nobody works with a store.
+pub(crate) fn keys(given: Option<&Path>) -> Result<PathBuf> {
+    match given {
+        Some(keys) => Ok(keys.to_owned()),
+        None => Ok(hand_over::cache_directory()?.join("keys")),
+    }
 }
 
 /// The present state of a channel, if it has one; what it lists was signed by these keys.

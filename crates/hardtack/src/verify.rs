@@ -1,17 +1,15 @@
 //! `hardtack verify`: whether a feed is what its hosts may take.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow};
 use fetch::{Keyring, read_machine};
 use release::{Origin, Trust};
 
 use crate::args::Verify;
 use crate::fault::{Fault, Or as _};
-use crate::publish::moment;
-use crate::{hand_over, print};
+use crate::print;
+use crate::publish::{keys, moment};
 
 /// The most bytes of a keyring or a certificate.
 const FILE_LIMIT: u64 = 16 << 20;
@@ -46,37 +44,20 @@ pub(crate) fn verify(arguments: &Verify) -> Result<()> {
 }
 
 fn trust(arguments: &Verify) -> Result<Trust> {
-    let keys = || match &arguments.keys {
-        Some(keys) => Ok(keys.clone()),
-        None => Ok::<_, anyhow::Error>(hand_over::cache_directory()?.join("keys")),
-    };
     let place = |given: &Option<PathBuf>, name: &str| match given {
         Some(path) => Ok(path.clone()),
-        None => Ok::<_, anyhow::Error>(keys()?.join(name)),
+        None => keys(arguments.keys.as_deref()).map(|keys| keys.join(name)),
     };
     let path = place(&arguments.keyring, KEYRING)?;
     let about = |path: &Path| format!("read `{}`", path.display());
-    let keyring = Keyring::read(&small(&path)?)
+    let keyring = Keyring::read(&store::bounded(&path, FILE_LIMIT)?)
         .with_context(|| about(&path))
         .context("whom lists are believed: name the release key with --keyring")?;
     let path = place(&arguments.certificate, CERTIFICATE)?;
-    let certificate = sign::certificate_der(&small(&path)?)
+    let certificate = sign::certificate_der(&store::bounded(&path, FILE_LIMIT)?)
         .with_context(|| about(&path))
         .context("whom the firmware trusts: name the db certificate with --certificate")?;
     Ok(Trust { keyring, certificate })
-}
-
-fn small(path: &Path) -> Result<Vec<u8>> {
-    let about = || format!("read `{}`", path.display());
-    let file = File::open(path).with_context(about)?;
-    let mut bytes = Vec::new();
-    file.take(FILE_LIMIT + 1).read_to_end(&mut bytes).with_context(about)?;
-    ensure!(
-        bytes.len() as u64 <= FILE_LIMIT,
-        "`{}` has more than {FILE_LIMIT} bytes",
-        path.display()
-    );
-    Ok(bytes)
 }
 
 /// A feed without the login that its address may carry.

@@ -11,10 +11,10 @@ use inspect::holding::{FoundErofs, Holding};
 use inspect::signature::FoundSignature;
 use inspect::{FoundImage, FoundSlot, FoundUkiFile, Window, erofs, kinds};
 use serde::Deserialize;
-use store::{Blob, Digest, Hasher};
+use store::{Blob, Digest, bounded};
 
 use crate::channel::{PartFile, Slots, Version, check_name};
-use crate::{MANIFEST, Manifest, PARTS, Part};
+use crate::{MANIFEST, Manifest, PARTS, Part, Place, label};
 
 /// A release that could become a version of a channel.
 pub struct Candidate {
@@ -48,9 +48,6 @@ enum Source {
 
 /// The longest label of a GPT partition in UTF-16 units (UEFI 2.10, 5.3.3).
 const LABEL_UNITS: usize = 36;
-/// What each partition's label has behind `<id>_<version>`.
-const LABELS: &[(&str, &str)] =
-    &[("usr", ""), ("usr-verity", "_verity"), ("usr-verity-sig", "_vsig")];
 
 /// Where transfer files lie below `/usr`.
 const TRANSFERS: &str = "lib/sysupdate.d/";
@@ -59,8 +56,6 @@ const DISKS: &[&str] = &["raw", "vhd"];
 /// The most bytes of `result.json`, and of the map of `/usr`.
 const MANIFEST_LIMIT: u64 = 64 << 20;
 const EXTENTS_LIMIT: u64 = 1 << 30;
-/// Hashed at a time.
-const PIECE: usize = 1 << 20;
 
 impl Candidate {
     /// Reads the release in `directory`, as `hardtack image` left it: everything that is published
@@ -160,8 +155,9 @@ impl Content {
 /// One is too long: the client finds that out after it has emptied the slot.
 pub fn check_labels(id: &str, version: &str) -> Result<()> {
     check_name(&format!("{id}_{version}"))?;
-    for (_, suffix) in LABELS {
-        let label = format!("{id}_{version}{suffix}");
+    for part in PARTS {
+        let Place::Partition(kind) = part.place else { continue };
+        let label = label(kind, id, version);
         let units = label.encode_utf16().count();
         ensure!(
             units <= LABEL_UNITS,
@@ -235,11 +231,11 @@ impl<'a> Found<'a> {
         );
         let named = self.slot.kernel.as_ref() == Some(&self.uki.path);
         ensure!(named && self.slot.named_by_uuids, "its root hash names other partitions");
-        for (partition, (part, suffix)) in [self.data, self.tree, self.signature].iter().zip(LABELS)
+        for (kind, partition) in
+            [("usr", self.data), ("usr-verity", self.tree), ("usr-verity-sig", self.signature)]
         {
-            let wanted = format!("{id}_{version}{suffix}");
-            let label = &partition.label;
-            ensure!(*label == wanted, "its `{part}` is labelled `{label}` and not `{wanted}`");
+            let (found, wanted) = (&partition.label, label(kind, id, version));
+            ensure!(*found == wanted, "its `{kind}` is labelled `{found}` and not `{wanted}`");
         }
         Ok(())
     }
@@ -281,7 +277,8 @@ impl<'a> Found<'a> {
         }
         ensure!(length <= partition.length, "part `{}` is longer than its partition", part.name);
         let offset = partition.offset;
-        let blob = digest(&mut Window::new(file, offset, length))?;
+        let mut content = Window::new(file, offset, length);
+        let blob = store::blob_from(&mut content).context("read a partition")?;
         Ok(Content { uuid: partition.uuid.clone(), from: Source::Disk { offset, length }, blob })
     }
 
@@ -369,27 +366,6 @@ fn bytes_by_package(directory: &Path, manifest: &Manifest) -> Result<BTreeMap<St
         }
     }
     Ok(by_package)
-}
-
-/// The bytes of a file that must not have more than `limit`.
-pub(crate) fn bounded(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let about = || format!("read `{}`", path.display());
-    let file = File::open(path).with_context(about)?;
-    let mut bytes = Vec::new();
-    file.take(limit + 1).read_to_end(&mut bytes).with_context(about)?;
-    ensure!(bytes.len() as u64 <= limit, "`{}` has more than {limit} bytes", path.display());
-    Ok(bytes)
-}
-
-fn digest(from: &mut dyn Read) -> Result<Blob> {
-    let mut hasher = Hasher::new();
-    let mut piece = vec![0; PIECE];
-    loop {
-        match from.read(&mut piece).context("read a partition")? {
-            0 => return Ok(hasher.finish()),
-            n => hasher.update(piece.get(..n).unwrap_or_default()),
-        }
-    }
 }
 
 #[cfg(test)]

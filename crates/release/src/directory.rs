@@ -11,9 +11,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
-use store::{Blob, Hasher};
+use store::{Blob, Hasher, bounded};
 
-use crate::candidate::bounded;
 use crate::channel::{CHANNEL_LIMIT, CHANNEL_MANIFEST, check_name};
 
 /// A channel of a feed, held against other publishers as long as this lives.

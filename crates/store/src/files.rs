@@ -1,11 +1,11 @@
 //! The files of a store's directory: making, reading, placing, listing.
 
 use std::fs::{self, File, FileTimes};
-use std::io::{ErrorKind, Read as _};
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::{Blob, Digest, Hasher};
 
@@ -37,21 +37,38 @@ pub(crate) fn unseal(mut sealed: Vec<u8>) -> Option<Vec<u8>> {
 
 /// The blob that a file is.
 pub fn blob_of(path: &Path) -> Result<Blob> {
-    const PIECE: usize = 1 << 20;
     let about = || format!("read `{}`", path.display());
-    let mut file = File::open(path).with_context(about)?;
+    blob_from(&mut File::open(path).with_context(about)?).with_context(about)
+}
+
+/// The blob that the rest of a reader is.
+pub fn blob_from(from: &mut dyn Read) -> Result<Blob> {
+    const PIECE: usize = 1 << 20;
     let mut hasher = Hasher::new();
     let mut piece = vec![0; PIECE];
     loop {
-        let n = match file.read(&mut piece) {
+        let n = match from.read(&mut piece) {
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            read => read.with_context(about)?,
+            read => read?,
         };
         if n == 0 {
             return Ok(hasher.finish());
         }
         hasher.update(&piece[..n]);
     }
+}
+
+/// The bytes of a file that must not have more than `limit`.
+///
+/// # Errors
+/// It cannot be read, or has more.
+pub fn bounded(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let about = || format!("read `{}`", path.display());
+    let file = File::open(path).with_context(about)?;
+    let mut bytes = Vec::new();
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).with_context(about)?;
+    ensure!(bytes.len() as u64 <= limit, "`{}` has more than {limit} bytes", path.display());
+    Ok(bytes)
 }
 
 /// Marks a result as used now. One that cannot be marked is still a result.

@@ -21,7 +21,7 @@ mod tree;
 pub use canonical::{Reached, decode, encode, reached};
 pub use compress::{ZSTD_LEVEL, compress, decompress, decompressor};
 pub use digest::{Blob, Digest, Hasher};
-pub use files::{blob_of, list};
+pub use files::{blob_from, blob_of, bounded, list};
 pub use identity::{Epoch, Seed};
 pub use keep::{Outcome, Run, Store, WouldRun};
 pub use parallel::parallel;

@@ -8,8 +8,8 @@ use anyhow::{Context, Result, ensure};
 use fetch::{Address, Client, LARGEST_SIGNATURE, Machine, Mirror, Sealed};
 use store::Blob;
 
-use crate::candidate::bounded;
 use crate::check_name;
+use store::bounded;
 
 /// Where the files of one channel are.
 pub enum Origin {
