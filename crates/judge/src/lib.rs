@@ -1,7 +1,9 @@
 //! Foreign programs that judge our formats; for tests alone.
 //!
 //! A missing judge is a failure, never a skipped test. Debian 13's programs come first, from
-//! `target/judges/bin`, which `cargo xtask doctor --fix` fills; then those of the machine.
+//! `target/judges/bin`, which `cargo xtask doctor --fix` fills; then those of the machine. The
+//! folder that the environment variable `HARDTACK_JUDGES` names goes before both: so `cargo xtask
+//! judge client` puts the newest systemd in the place of Debian 13's.
 
 pub mod corpus;
 pub mod forge;
@@ -25,9 +27,10 @@ pub struct Ran {
 /// When the machine lacks it.
 #[expect(clippy::disallowed_methods, reason = "judges are programs; tests alone run them")]
 pub fn tool(name: &str) -> Command {
-    let ours = target().join("judges/bin").join(name);
-    if ours.exists() {
-        return Command::new(ours);
+    let first = std::env::var_os("HARDTACK_JUDGES").map(PathBuf::from);
+    let ours = first.into_iter().chain([target().join("judges/bin")]);
+    if let Some(program) = ours.map(|bin| bin.join(name)).find(|program| program.exists()) {
+        return Command::new(program);
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut places: Vec<PathBuf> = std::env::split_paths(&path).collect();

@@ -39,7 +39,7 @@ fn transfer(part: &Part, id: &str, architecture: &str, source: &Source<'_>) -> S
         let _ = writeln!(text, "MinVersion={floor}");
     }
     // The running version (`IMAGE_VERSION` of os-release) is never written over; the list is
-    // believed only with a signature of a key in `import-pubring.gpg`.
+    // believed only with a signature of a key in `import-pubring`.
     let _ = write!(text, "ProtectVersion=%A\nVerify=yes\n\n[Source]\nType=url-file\n");
     // `%` begins a specifier here (systemd.unit(5)). Below the path lie `SHA256SUMS` and all files.
     let feed = source.feed.replace('%', "%%");
@@ -54,15 +54,11 @@ fn transfer(part: &Part, id: &str, architecture: &str, source: &Source<'_>) -> S
 /// A slot of the disk that root lies on (`auto`): one labelled `_empty`, which becomes the
 /// version's by label, type and the UUID that stands in the artifact's name.
 fn partition(kind: &str, id: &str) -> String {
-    // The client sets `ReadOnly=` (bit 60) on types that it knows to have it; the signature's is
-    // none of them, and gets the whole attribute as the image ships it.
-    let attributes = match kind {
-        "usr-verity-sig" => "PartitionFlags=0x1000000000000000\n",
-        _ => "PartitionFlags=0\nReadOnly=1\n",
-    };
+    // Bit 60, "read-only", as the image ships it. Not by `ReadOnly=`: clients know it for some types
+    // only, and systemd 262 for none, because it sets it while the slot has the type of a pending one.
     format!(
-        "Type=partition\nPath=auto\nMatchPattern={}\nMatchPartitionType={kind}\n{attributes}\
-         InstancesMax=2\n",
+        "Type=partition\nPath=auto\nMatchPattern={}\nMatchPartitionType={kind}\n\
+         PartitionFlags=0x1000000000000000\nInstancesMax=2\n",
         label(kind, id, "@v")
     )
 }
