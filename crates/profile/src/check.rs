@@ -7,21 +7,23 @@ const LABEL_UNITS: usize = 36;
 /// The longest suffix that a layout puts behind `<id>_<version>`.
 const LONGEST_SUFFIX: &str = "_verity";
 
-/// Checks a version: letters, digits, `.`, `-` and `,`, beginning with a letter or digit.
+/// Checks a version: letters, digits, `.` and `-`, beginning with a letter or digit.
 ///
-/// That is what both the update client's `@v` and the loader's names take without a change of
-/// meaning (`sysupdate.d(5)`; Boot Loader Specification, boot counting). The client takes `_` too,
-/// but ends `@v` at the first one in `<id>_@v_@u`: it would never offer such a version.
+/// That is what both the `@v` of every update client and the loader's names take without a change
+/// of meaning (`sysupdate.d(5)`; Boot Loader Specification, boot counting). systemd 257 takes `,`
+/// and not `~` and `^`, 262 the other way round; what one does not take it never offers. All take
+/// `_`, but end `@v` at the first one in `<id>_@v_@u`.
 pub fn check_version(version: &str) -> Result<()> {
-    if let Some(c) = version.chars().find(|c| !c.is_ascii_alphanumeric() && !".-,".contains(*c)) {
+    if let Some(c) = version.chars().find(|c| !c.is_ascii_alphanumeric() && !".-".contains(*c)) {
         let why = match c {
             '+' => " (it would begin a boot counter)",
             '_' => " (it would end the version in names of a feed)",
+            ',' | '~' | '^' => " (not every update client would offer it)",
             _ => "",
         };
         bail!(
-            "version `{version}`: `{c}` cannot stand in a version{why}; letters, digits, `.`, `-` \
-             and `,` can"
+            "version `{version}`: `{c}` cannot stand in a version{why}; letters, digits, `.` and \
+             `-` can"
         );
     }
     if !version.starts_with(|c: char| c.is_ascii_alphanumeric()) {
@@ -207,14 +209,17 @@ mod tests {
 
     #[test]
     fn a_version_that_update_client_or_loader_would_misread_is_refused() {
-        for good in ["1.10", "20261125.0", "2026.1-rc1", "a,b-c", "1"] {
+        for good in ["1.10", "20261125.0", "2026.1-rc1", "a.b-c", "1"] {
             check_version(good).unwrap();
         }
-        for bad in ["", "1.9~rc1", "1:2.0", "2.0+3", "1 2", "1/2", "-1", ".1", "1^2", "é", "1_2"] {
+        for bad in
+            ["", "1.9~rc1", "1:2.0", "2.0+3", "1 2", "1/2", "-1", ".1", "1^2", "é", "1_2", "1,2"]
+        {
             assert!(check_version(bad).is_err(), "{bad}");
         }
         assert!(check_version("2.0+3").unwrap_err().to_string().contains("boot counter"));
         assert!(check_version("2_1").unwrap_err().to_string().contains("names of a feed"));
+        assert!(check_version("2,1").unwrap_err().to_string().contains("not every update client"));
     }
 
     #[test]
