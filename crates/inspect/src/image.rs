@@ -17,7 +17,7 @@ use crate::signature::FoundSignature;
 use crate::slot::{self, FoundSlot};
 use crate::uki::FoundUki;
 use crate::vhd::{self, FoundVhd};
-use crate::{gpt, pe, uki};
+use crate::{gpt, loader, pe, uki};
 
 /// What an image holds, and what about it is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -148,6 +148,7 @@ fn understand<D: Read + Seek>(
         faults,
         notes: Vec::new(),
     };
+    image.faults.extend(gpt::shared_ids(&image.table));
     for partition in image.table.partitions.clone() {
         let number = partition.number;
         let mut window = Window::new(disk, partition.offset, partition.length);
@@ -207,7 +208,11 @@ fn volume_of<D: Read + Seek>(
         if path.to_lowercase().ends_with(".efi") {
             program(path, &content, image);
         }
+        if path.eq_ignore_ascii_case(loader::CONFIGURATION) {
+            image.faults.extend(loader::pinned(&String::from_utf8_lossy(&content)));
+        }
     }
+    image.faults.extend(loader::twice(volume.files.keys().map(String::as_str)));
 }
 
 fn program(path: &str, content: &[u8], image: &mut FoundImage) {

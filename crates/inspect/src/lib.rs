@@ -14,6 +14,7 @@ pub mod gpt;
 pub mod holding;
 mod image;
 pub mod kinds;
+mod loader;
 mod look;
 mod origins;
 pub mod pe;

@@ -107,6 +107,33 @@ fn a_flipped_byte_of_data_a_read_only_kernel_and_a_wrong_version_are_faults() {
 }
 
 #[test]
+fn an_id_twice_a_version_under_two_names_and_one_that_is_pinned_are_faults() {
+    let directory = judge::scratch("inspect-names");
+    let (tree, hash) = volume::protected(&directory, &data());
+    let kernel = program::kernel(&command_line(&hash));
+    let path = disk(&directory, &data(), &tree, &hash, &kernel);
+    let target = format!("{}@@1M", path.display());
+    let configuration = directory.join("loader.conf");
+    fs::write(&configuration, "timeout 0\ndefault mini_1.0.efi\n").unwrap();
+    let (uki, counted) = ("::EFI/Linux/mini_1.0.efi", "::EFI/Linux/mini_1.0+1-0.efi");
+    let pinned = [configuration.to_str().unwrap(), "::loader/loader.conf"];
+    let kernel = directory.join("kernel.efi");
+    let taken = run(tool("mcopy").args(["-i", &target, uki]).arg(&kernel));
+    let second = run(tool("mcopy").args(["-i", &target]).arg(&kernel).arg(counted));
+    let pinned = run(tool("mcopy").args(["-o", "-i", &target]).args(pinned));
+    let id = "--partition-guid=5:99999999-2222-3333-4444-555555555555";
+    let same = run(tool("sgdisk").arg(id).arg(&path));
+    for ran in [taken, second, pinned, same] {
+        assert!(ran.ok, "{}", ran.text);
+    }
+    let faults = inspect::summary(&path).unwrap().faults;
+    for wanted in ["partitions 1 and 5 have one id", "under several names", "a `default` entry"] {
+        let told = faults.iter().filter(|fault| fault.contains(wanted)).count();
+        assert_eq!(told, 1, "{wanted}: {faults:?}");
+    }
+}
+
+#[test]
 fn changed_bytes_of_a_table_are_refused_or_harmless() {
     let path = judge::scratch("inspect-gpt").join("disk");
     File::create(&path).unwrap().set_len(MIB / 4).unwrap();
