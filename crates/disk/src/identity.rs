@@ -33,9 +33,11 @@ pub fn hash_uuid(root_hash: &[u8; 32]) -> String {
     half(root_hash, 16)
 }
 
-/// The partition UUID of the signature of `/usr` in slot A.
-pub fn signature_uuid(seed: Seed) -> String {
-    derived(seed, "partition usr-verity-sig a")
+/// The partition UUID of the signature of `/usr`: another one for each root hash, since two versions
+/// lie on one disk (UEFI 2.10, section 5.3.3: unique for each partition).
+pub fn signature_uuid(seed: Seed, root_hash: &[u8; 32]) -> String {
+    let root_hash: String = root_hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    derived(seed, &format!("partition usr-verity-sig of {root_hash}"))
 }
 
 /// The UUID that `row` gets in an image whose `/usr` has `root_hash`.
@@ -45,7 +47,7 @@ pub(crate) fn partition_uuid(row: &Row, seed: Seed, root_hash: &[u8; 32]) -> Str
         (Role::Root, _) => root_uuid(seed),
         (Role::Usr, Some(Slot::A)) => usr_uuid(root_hash),
         (Role::Verity, Some(Slot::A)) => hash_uuid(root_hash),
-        (Role::Signature, Some(Slot::A)) => signature_uuid(seed),
+        (Role::Signature, Some(Slot::A)) => signature_uuid(seed, root_hash),
         (role, _) => derived(seed, &format!("partition {} b", role.name())),
     }
 }
@@ -74,8 +76,9 @@ mod tests {
     #[test]
     fn no_two_derived_ids_are_equal() {
         let seed = Seed::of("test");
+        let of_version = |byte| signature_uuid(seed, &[byte; 32]);
         let ids: std::collections::BTreeSet<_> =
-            [disk_uuid(seed), esp_uuid(seed), root_uuid(seed), signature_uuid(seed)].into();
-        assert_eq!(ids.len(), 4);
+            [disk_uuid(seed), esp_uuid(seed), root_uuid(seed), of_version(1), of_version(2)].into();
+        assert_eq!(ids.len(), 5);
     }
 }

@@ -116,7 +116,7 @@ pub struct Partition {
 /// FAT32 are errors that name what to change.
 pub const LAY_OUT: Stage<Plan, Disk> = Stage {
     name: "lay-out",
-    revision: 1,
+    revision: 2,
     about: |plan| format!("{} {}", plan.id, plan.version),
     run: |plan, scratch| lay_out(layout(&plan.layout)?, plan, scratch),
 };
