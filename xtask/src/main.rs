@@ -23,6 +23,7 @@ mod judges;
 mod locked;
 mod mirrors;
 mod more;
+mod pairs;
 mod powercut;
 mod qemu;
 mod refusals;

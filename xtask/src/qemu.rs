@@ -62,7 +62,15 @@ pub(crate) struct Machine {
     pub(crate) agent: Option<PathBuf>,
     /// The port of a server on the host's loopback that the guest reaches as 10.0.2.100, port 80.
     pub(crate) feed: Option<u16>,
+    pub(crate) processors: u32,
+    /// Devices of this machine alone, in QEMU's words.
+    pub(crate) devices: &'static [&'static str],
+    /// Where QEMU takes orders; without it it takes none.
+    pub(crate) monitor: Option<PathBuf>,
 }
+
+/// A place for a disk that comes while the machine runs.
+pub(crate) const PLUG: &str = "pcie-root-port,id=plug,chassis=1";
 
 /// A running QEMU; it ends with this value.
 pub(crate) struct Running {
@@ -115,6 +123,13 @@ impl Machine {
         }
         if self.one_boot {
             command.arg("-no-reboot");
+        }
+        command.args(["-smp", &self.processors.to_string()]);
+        command.args(self.devices.iter().flat_map(|device| ["-device", device]));
+        if let Some(socket) = &self.monitor {
+            let _ = std::fs::remove_file(socket);
+            let host = format!("socket,id=monitor,server=on,wait=off,path={}", escape(socket));
+            command.args(["-chardev", &host, "-mon", "chardev=monitor"]);
         }
         let child = command.spawn().context("start QEMU")?;
         Ok(Running { child, console, facts })
@@ -261,7 +276,7 @@ fn emulator(accelerator: Accelerator) -> Result<Command> {
     // Whatever ends this program, a signal too, ends QEMU.
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]).arg(inner.get_program());
-    command.args(["-nodefaults", "-no-user-config", "-display", "none", "-m", MEMORY, "-smp", "2"]);
+    command.args(["-nodefaults", "-no-user-config", "-display", "none", "-m", MEMORY]);
     command.args(["-device", "virtio-rng-pci"]);
     match accelerator {
         Accelerator::Kvm => command.args(["-machine", "q35,smm=on,accel=kvm", "-cpu", "host"]),
@@ -355,6 +370,9 @@ mod tests {
             one_boot: true,
             agent: None,
             feed: None,
+            processors: 1,
+            devices: &[],
+            monitor: None,
         };
         let mut running = machine.start().unwrap();
         let patience =

@@ -41,9 +41,9 @@ const ATTACKS: &[(&str, Stop, Damage)] = &[
 const FIRMWARE: Patience =
     Patience { silence: Duration::from_secs(90), whole: Duration::from_secs(180) };
 
-/// A reset comes after a device time-out of 90 s at the latest.
+/// A reset comes after a device time-out of 4 min at the latest.
 const RESET: Patience =
-    Patience { silence: Duration::from_secs(240), whole: Duration::from_secs(900) };
+    Patience { silence: Duration::from_secs(480), whole: Duration::from_secs(1500) };
 
 /// The attacks' names, in order.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {

@@ -1,7 +1,6 @@
 //! `cargo xtask test`: everything that this repository claims, shown.
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
@@ -13,6 +12,7 @@ use crate::check;
 use crate::doctor::{self, Consent, Need};
 use crate::image::{self, Baked, Profile, bake, compile};
 use crate::judge;
+use crate::pairs::{locked, pairs};
 use crate::refusals;
 use crate::repro;
 use crate::run::{cargo, find, run};
@@ -40,11 +40,6 @@ pub(crate) struct Options {
 struct Case<'a> {
     name: String,
     work: Box<dyn FnOnce() -> Result<String> + Send + 'a>,
-}
-
-/// What another thread left behind when it panicked is still a list of steps.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What was tried, in order.
@@ -77,31 +72,21 @@ impl Tally {
         outcome.is_ok()
     }
 
-    /// Does several things, two at a time; each says what it saw when it is over. An emulated
-    /// machine keeps hardly more than one processor busy.
-    fn pairs(&mut self, cases: Vec<Case<'_>>) {
-        let cases = cases.into_iter().filter(|case| case.name.contains(&self.only));
-        let waiting: Mutex<VecDeque<Case<'_>>> = Mutex::new(cases.collect());
-        let steps = Mutex::new(&mut self.steps);
-        std::thread::scope(|scope| {
-            for _ in 0..2 {
-                scope.spawn(|| {
-                    loop {
-                        let next = locked(&waiting).pop_front();
-                        let Some(Case { name, work }) = next else { break };
-                        let start = Instant::now();
-                        let outcome = work();
-                        let mut steps = locked(&steps);
-                        println!("\n== {name}");
-                        match &outcome {
-                            Ok(seen) => println!("ok      {seen}"),
-                            Err(error) => println!("FAILED  {name}: {error:#}"),
-                        }
-                        steps.push((name, outcome.is_ok(), start.elapsed().as_secs()));
-                    }
-                });
+    /// Does several things, two at a time; each says what it saw when it is over.
+    fn pairs(&mut self, mut cases: Vec<Case<'_>>) {
+        cases.retain(|case| case.name.contains(&self.only));
+        let saying = Mutex::new(());
+        self.steps.extend(pairs(cases, |Case { name, work }| {
+            let start = Instant::now();
+            let outcome = work();
+            let _one_at_a_time = locked(&saying);
+            println!("\n== {name}");
+            match &outcome {
+                Ok(seen) => println!("ok      {seen}"),
+                Err(error) => println!("FAILED  {name}: {error:#}"),
             }
-        });
+            (name, outcome.is_ok(), start.elapsed().as_secs())
+        }));
     }
 
     pub(crate) fn close(&self) -> Result<()> {

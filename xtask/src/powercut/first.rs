@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::checker;
+use super::{boundaries, checker};
 use crate::disk::copy;
 use crate::run::{list, read, tool};
 
@@ -27,23 +27,20 @@ struct Counts {
 /// counts in words; an error at a file that is neither whole nor absent, or a file system that a
 /// person would have to mend.
 pub(super) fn files(base: &Path, writes: &Path, number: u32, folder: &Path) -> Result<String> {
+    let boundaries = boundaries(base, writes, number)?;
     let number = number.to_string();
-    let text =
-        read(checker()?.arg("boundaries").args([base, writes]).args(["--partition", &number]))?;
-    let text = String::from_utf8(text).context("read the boundaries")?;
     let state = folder.join("root.img");
     let _ = std::fs::remove_file(&state);
     let (mut machine_id, mut key) = (Counts::default(), Counts::default());
-    let (mut without, mut from) = (0, None);
-    let boundaries: Vec<&str> = text.lines().collect();
-    for until in &boundaries {
+    let (mut without, mut from): (u32, Option<String>) = (0, None);
+    for until in boundaries.iter().map(usize::to_string) {
         let mut cut = checker()?;
         cut.arg("cut").args([base, writes, &state]).args(["--partition", &number]);
-        if let Some(from) = from {
+        if let Some(from) = &from {
             cut.args(["--from", from]);
         }
-        read(cut.args(["--entries", until]))?;
-        from = Some(*until);
+        read(cut.args(["--entries", &until]))?;
+        from = Some(until.clone());
         let at = || format!("after entry {until} of `{}`", writes.display());
         match etc(&state, folder).with_context(at)? {
             None => without += 1,

@@ -17,7 +17,7 @@ use crate::doctor::{self, Consent, Need};
 use crate::guest::{self, Facts};
 use crate::image::{Baked, Profile};
 use crate::qemu::{Console, text};
-use crate::run::{cargo, run, target};
+use crate::run::{cargo, read, run, target};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -70,6 +70,22 @@ pub(crate) fn prefixes(base: &Path, writes: &Path) -> Result<String> {
         bail!("a power cut would leave a disk that does not start:\n{said}\n{}", errors.trim());
     }
     Ok(said)
+}
+
+/// After how many entries of the log a flush ended a change of the partition.
+pub(crate) fn boundaries(base: &Path, writes: &Path, partition: u32) -> Result<Vec<usize>> {
+    compile()?;
+    let mut list = checker()?;
+    list.arg("boundaries").args([base, writes]).args(["--partition", &partition.to_string()]);
+    let text = String::from_utf8(read(&mut list)?).context("read the boundaries")?;
+    text.lines().map(|line| line.parse().context("read a boundary")).collect()
+}
+
+/// Writes the whole disk as it is after so many entries of the log.
+pub(crate) fn cut(base: &Path, writes: &Path, output: &Path, entries: usize) -> Result<()> {
+    let mut cut = checker()?;
+    cut.arg("cut").args([base, writes, output]).args(["--entries", &entries.to_string()]);
+    read(&mut cut).map(drop)
 }
 
 fn files(base: &Path, writes: &Path) -> Result<()> {

@@ -54,6 +54,12 @@ impl Host {
         Ok(Host { writes: Some(writes), ..Host::lead(stage, machine, feed)? })
     }
 
+    /// Starts the stage's disk once more, as the last machine left it.
+    pub(crate) fn lead_alone(stage: Stage, feed: &Path) -> Result<Host> {
+        let machine = stage.machine(Console::Log);
+        Host::lead(stage, machine, feed)
+    }
+
     /// Starts a machine of that stage, whose drives may be others than the stage's own.
     pub(crate) fn lead(stage: Stage, mut machine: Machine, feed: &Path) -> Result<Host> {
         let server = Server::start(feed)?;
@@ -86,6 +92,16 @@ impl Host {
     pub(crate) fn order(&mut self, script: &str) {
         self.scripts += 1;
         self.server.tell(script.to_owned());
+    }
+
+    /// Switches the guest off as an owner does; the disk that it wrote stays with its stage.
+    pub(crate) fn off(mut self) -> Result<Stage> {
+        self.order("systemctl --no-block poweroff");
+        let ending = watch(&mut self.running, Patience::BOOT, &mut |_, _| false)?;
+        if !matches!(&ending, Ending::Ended(status) if status.success()) {
+            bail!("the guest was not switched off: {ending:?}");
+        }
+        Ok(self.stage)
     }
 
     /// Everything that the console said.

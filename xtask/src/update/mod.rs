@@ -4,16 +4,21 @@
 //! nothing is injected but what looks: a unit and a script, as credentials of the virtual machine.
 
 pub(crate) mod bad;
+mod by_hand;
+mod cuts;
+mod firsts;
 mod host;
 mod pipe;
 mod refused;
 mod server;
 mod story;
+mod twin;
 mod versions;
+mod watchdog;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
@@ -25,6 +30,7 @@ use crate::Build;
 use crate::doctor::{self, Consent, Need};
 use crate::health;
 use crate::image::{Baked, Profile, bake, compile};
+use crate::pairs::{locked, pairs};
 use crate::run::target;
 use bad::Depth;
 use host::Host;
@@ -45,6 +51,9 @@ pub(crate) struct Options {
     /// With `--full`: forget what went well before.
     #[arg(long, requires = "full")]
     again: bool,
+    /// Leave bad versions as soon as the next one lies in their slot, as `cargo xtask test` does.
+    #[arg(long)]
+    short: bool,
     /// Print the cases' names.
     #[arg(long)]
     list: bool,
@@ -67,7 +76,7 @@ impl Ground {
 
     /// A version of the profile, baked when it is first asked for.
     pub(crate) fn version(&self, number: &str, kind: Kind) -> Result<Version> {
-        let mut baked = self.baked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut baked = locked(&self.baked);
         let key = (number.to_owned(), kind);
         if let Some(version) = baked.get(&key) {
             return Ok(version.clone());
@@ -101,7 +110,7 @@ fn case(
 }
 
 /// Who has cases, in the order in which they are shown.
-const PROVIDERS: &[fn() -> Vec<Case>] = &[rows, bads, refusals, trials];
+const PROVIDERS: &[fn() -> Vec<Case>] = &[rows, bads, refusals, hosts, trials, firsts];
 
 /// Every case.
 pub(crate) fn cases() -> Vec<Case> {
@@ -139,6 +148,26 @@ fn refusals() -> Vec<Case> {
     ]
 }
 
+/// What else a host goes through.
+fn hosts() -> Vec<Case> {
+    let mut cases = vec![
+        case("changed-by-hand", false, by_hand::show),
+        case("watchdog", false, watchdog::show),
+        case("power-cuts-booted", false, cuts::show),
+    ];
+    cases.extend(twin::ALL.iter().map(|(name, comes)| {
+        case(format!("twin-{name}"), false, |ground| twin::show(name, *comes, ground))
+    }));
+    cases
+}
+
+fn firsts() -> Vec<Case> {
+    let case = |way: &'static firsts::Way| {
+        case(format!("first-boots-{}", way.name), false, |ground| firsts::show(way, ground))
+    };
+    firsts::WAYS.iter().map(case).collect()
+}
+
 /// Versions on trial without an update, on the shipped disk.
 fn trials() -> Vec<Case> {
     let case = |name: &'static str| {
@@ -171,29 +200,35 @@ pub(crate) fn update(options: &Options) -> Result<()> {
     doctor::ready(Need::Boot, consent)?;
     doctor::ready(Need::Test, consent)?;
     compile()?;
-    let ground = Ground::new(&options.profile, Depth::Whole);
-    let mut done = Done::read(&ground, options.again)?;
-    let mut failed = Vec::new();
-    for case in chosen {
-        if options.full && done.has(&case.name) {
-            println!("done    {} (in an earlier run)", case.name);
-            continue;
+    let ground =
+        Ground::new(&options.profile, if options.short { Depth::Short } else { Depth::Whole });
+    let done = Mutex::new(Done::read(&ground, options.again)?);
+    let outcomes = pairs(chosen, |case| {
+        let name = &case.name;
+        if options.full && locked(&done).has(name) {
+            println!("done    {name} (in an earlier run)");
+            return Ok(());
         }
-        println!("begin   {}", case.name);
+        println!("begin   {name}");
         let start = Instant::now();
         let outcome = (case.show)(&ground);
         let seconds = start.elapsed().as_secs();
         match outcome {
             Ok(seen) => {
-                println!("ok      {} in {seconds} s: {seen}", case.name);
-                done.add(&case.name, seconds, &seen)?;
+                println!("ok      {name} in {seconds} s: {seen}");
+                if !options.short {
+                    locked(&done).add(name, seconds, &seen)?;
+                }
+                Ok(())
             }
             Err(error) => {
-                println!("FAILED  {} in {seconds} s: {error:#}", case.name);
-                failed.push(case.name.as_str());
+                println!("FAILED  {name} in {seconds} s: {error:#}");
+                Err(error.context(name.clone()))
             }
         }
-    }
+    });
+    let failed: Vec<String> =
+        outcomes.into_iter().filter_map(|one| Some(one.err()?.to_string())).collect();
     if !failed.is_empty() {
         bail!("{} cases failed: {}", failed.len(), failed.join(", "));
     }

@@ -9,6 +9,17 @@ set -- $(dmsetup table usr)
 usr=$(basename "$(readlink -f "/sys/dev/block/$5")")
 disk=$(basename "$(readlink -f "/sys/dev/block/$5/..")")
 
+# The serial number of the disk that each part of the system lies on.
+serial() { cat "$(readlink -f "/sys/dev/block/$1/..")/serial"; }
+lies_on() {
+    # Access mounts the ESP.
+    ls /boot > /dev/null
+    for place in / /boot; do tell lies_on "$place $(serial "$(mountpoint --devno "$place")")"; done
+    set -- $(dmsetup table usr)
+    tell lies_on "usr $(serial "$5")"
+    tell lies_on "hashes $(serial "$6")"
+}
+
 # What an update may change, one line each.
 table() {
     sfdisk --dump "/dev/$disk" | grep '^/dev/' | tr -s ' ' | while read -r line; do tell row "$line"; done
@@ -44,6 +55,7 @@ tell begin 1
 tell version "$version"
 tell state "$(timeout 600 systemctl is-system-running --wait)"
 systemctl list-units --failed --plain --no-legend | while read -r unit rest; do tell failed "$unit"; done
+tell target "$(systemctl is-active multi-user.target)"
 tell secure_boot "$(variable SecureBoot)"
 tell cmdline "$(cat /proc/cmdline)"
 tell usr_status "$(dmsetup status usr)"

@@ -1,5 +1,6 @@
 //! What every case is made of: a boot that is as it must be, an update, what it left behind.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Result, bail};
@@ -83,6 +84,7 @@ pub(crate) fn committed(facts: &Facts, id: &str, version: &str, slot: &Slot) -> 
         ("dm-verity", facts.get("usr_status").ends_with('V')),
         ("its kernel image without a counter", facts.all("uki").contains(&name)),
         ("its slot's rows", slot.rows(facts).count() == 3),
+        ("an id of its own for each partition", ids_differ(facts)),
     ];
     let wrong: Vec<&str> = checks.iter().filter(|(_, ok)| !ok).map(|(what, _)| *what).collect();
     if !wrong.is_empty() {
@@ -93,6 +95,12 @@ pub(crate) fn committed(facts: &Facts, id: &str, version: &str, slot: &Slot) -> 
         );
     }
     Ok(())
+}
+
+fn ids_differ(facts: &Facts) -> bool {
+    let id = |row: &String| Some(row.split_once("uuid=")?.1.split(',').next()?.to_owned());
+    let ids: Vec<String> = facts.all("row").iter().filter_map(id).collect();
+    ids.iter().collect::<BTreeSet<_>>().len() == facts.all("row").len()
 }
 
 /// Lets the stock client update; an error unless it says that it succeeded, and the slot and the ESP
@@ -212,10 +220,10 @@ state=running
 secure_boot=1
 usr_status=0 451471 verity V
 usr_on=vda5
-row=/dev/vda2 : start= 1, size= 2, type=T, uuid=U, name=\"mini_1\", attrs=\"GUID:60\"
-row=/dev/vda5 : start= 3, size= 2, type=T, uuid=U, name=\"mini_2\", attrs=\"GUID:60\"
-row=/dev/vda6 : start= 5, size= 2, type=T, uuid=U, name=\"mini_2_verity\"
-row=/dev/vda7 : start= 7, size= 2, type=T, uuid=U, name=\"mini_2_vsig\"
+row=/dev/vda2 : start= 1, size= 2, type=T, uuid=VDA2, name=\"mini_1\", attrs=\"GUID:60\"
+row=/dev/vda5 : start= 3, size= 2, type=T, uuid=VDA5, name=\"mini_2\", attrs=\"GUID:60\"
+row=/dev/vda6 : start= 5, size= 2, type=T, uuid=VDA6, name=\"mini_2_verity\"
+row=/dev/vda7 : start= 7, size= 2, type=T, uuid=VDA7, name=\"mini_2_vsig\"
 uki=mini_1.efi
 uki=mini_2.efi
 head=vda2 aa
@@ -241,6 +249,7 @@ end=1
             ("uki=mini_2.efi", "uki=mini_2+2-1.efi"),
             ("usr_on=vda5", "usr_on=vda2"),
             ("row=/dev/vda7", "row=/dev/vda9"),
+            ("uuid=VDA7", "uuid=VDA6"),
         ] {
             assert!(committed(&told(&BOOT.replace(good, bad)), "mini", "2", &B).is_err(), "{bad}");
         }

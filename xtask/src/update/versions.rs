@@ -19,6 +19,9 @@ const UNREAD: usize = 300 << 10;
 /// That file, below `/usr`.
 pub(crate) const UNREAD_PATH: &str = "share/hardtack/unread";
 
+/// The unit that a profile names for its health.
+pub(crate) const MUST: &str = "must.service";
+
 /// What a version has beside the shipped profile.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
@@ -27,6 +30,33 @@ pub(crate) enum Kind {
     Failing,
     /// Such a unit never ends its start.
     Hanging,
+    /// Such a unit works, and the version has a service user that those before it lack.
+    Newcomer,
+}
+
+/// That user and its id.
+pub(crate) const NEWCOMER: (&str, u32) = ("newcomer", 871);
+
+impl Kind {
+    /// What stands behind the number in names.
+    fn word(self) -> &'static str {
+        match self {
+            Kind::Good => "",
+            Kind::Failing => "-failing",
+            Kind::Hanging => "-hanging",
+            Kind::Newcomer => "-newcomer",
+        }
+    }
+
+    /// What the unit runs that the profile names for its health.
+    fn must(self) -> Option<&'static str> {
+        match self {
+            Kind::Good => None,
+            Kind::Failing => Some("/usr/bin/false"),
+            Kind::Hanging => Some("/usr/bin/sleep infinity"),
+            Kind::Newcomer => Some("/usr/bin/true"),
+        }
+    }
 }
 
 /// A version that was baked.
@@ -47,12 +77,7 @@ fn work(profile: &str) -> PathBuf {
 pub(crate) fn version(profile: &str, number: &str, kind: Kind) -> Result<Version> {
     let base = Profile::find(profile)?;
     let lock = lock(&base)?;
-    let word = match kind {
-        Kind::Good => "",
-        Kind::Failing => "-failing",
-        Kind::Hanging => "-hanging",
-    };
-    let stem = format!("{profile}-{number}{word}");
+    let stem = format!("{profile}-{number}{}", kind.word());
     let work = work(profile);
     let files = work.join(format!("{stem}.d"));
     let _ = std::fs::remove_dir_all(&files);
@@ -61,14 +86,19 @@ pub(crate) fn version(profile: &str, number: &str, kind: Kind) -> Result<Version
         "extends: ../../../profiles/{profile}\nid: {profile}\nversion: \"{number}\"\n\
          files: [{stem}.d]\nupdates:\n  feed: {FEED}\n  channel: {CHANNEL}\n  auto: false\n"
     );
-    if kind != Kind::Good {
-        let does = if kind == Kind::Failing { "/usr/bin/false" } else { "/usr/bin/sleep infinity" };
+    if let Some(does) = kind.must() {
         let unit = format!(
             "[Unit]\nDescription=What a Version Must Have\n[Service]\nType=oneshot\n\
-             RemainAfterExit=yes\nExecStart={does}\n"
+             RemainAfterExit=yes\nExecStart={does}\n[Install]\nWantedBy=multi-user.target\n"
         );
-        put(&files.join("usr/lib/systemd/system/must.service"), unit.as_bytes())?;
-        text.push_str("health:\n  units: [must.service]\n  time: 4min\n");
+        put(&files.join("usr/lib/systemd/system").join(MUST), unit.as_bytes())?;
+        text.push_str(&format!("health:\n  units: [{MUST}]\n  time: 4min\n"));
+    }
+    if kind == Kind::Newcomer {
+        let (name, id) = NEWCOMER;
+        let line = format!("u {name} {id}\n");
+        put(&files.join("usr/lib/sysusers.d/newcomer.conf"), line.as_bytes())?;
+        text.push_str(&format!("units:\n  enable: [{MUST}]\n"));
     }
     let file = work.join(format!("{stem}.yaml"));
     put(&file, text.as_bytes())?;
