@@ -1,4 +1,5 @@
-//! Debian 13's own programs, unpacked below `target/judges` for any machine.
+//! Debian 13's own programs, unpacked below `target/judges` for any machine; and the newest systemd
+//! that there is, for `cargo xtask judge client`.
 //!
 //! An apt configuration of its own (lists, cache and status file below `target`) downloads them
 //! with the machine's mirror and keyring; nothing of the system changes. Each program starts
@@ -19,6 +20,51 @@ const REVISION: u32 = 1;
 
 /// The release that the judges, and the packages of the profiles, are of.
 pub(crate) const RELEASE: &str = "trixie";
+
+/// Packages of one release, unpacked together, and the programs of theirs that judge.
+pub(crate) struct Set {
+    /// The release's name.
+    release: &'static str,
+    /// What people call it.
+    called: &'static str,
+    packages: &'static [&'static str],
+    /// Name in `bin`, place in `root`.
+    tools: &'static [(&'static str, &'static str)],
+    /// Folder below `target`.
+    folder: &'static str,
+}
+
+/// What tests, boots and images go by.
+const DEBIAN_13: Set = Set {
+    release: RELEASE,
+    called: "Debian 13 programs (about 70 MB)",
+    packages: PACKAGES,
+    tools: TOOLS,
+    folder: "judges",
+};
+
+/// The newest systemd that Debian's next release has. It moves: no test depends on it.
+pub(crate) const NEWEST: Set = Set {
+    release: "forky",
+    called: "the newest systemd (about 25 MB)",
+    packages: &[
+        "base-files",
+        // The client opens these two only when it needs them, and no package asks for them.
+        "libcryptsetup12",
+        "libcurl4t64",
+        "systemd",
+        "systemd-container",
+        "systemd-repart",
+        "udev",
+    ],
+    tools: &[
+        ("systemd-analyze", "usr/bin/systemd-analyze"),
+        ("systemd-dissect", "usr/bin/systemd-dissect"),
+        ("systemd-repart", "usr/bin/systemd-repart"),
+        ("systemd-sysupdate", "usr/lib/systemd/systemd-sysupdate"),
+    ],
+    folder: "judges/newest",
+};
 
 const PACKAGES: &[&str] = &[
     "base-files",
@@ -62,18 +108,14 @@ const TOOLS: &[(&str, &str)] = &[
     ("veritysetup", "usr/sbin/veritysetup"),
 ];
 
-fn home() -> PathBuf {
-    target().join("judges")
-}
-
 /// Whether everything is there already; takes no time to speak of.
 pub(crate) fn present() -> bool {
-    std::fs::read_to_string(home().join("stamp")).is_ok_and(|text| text == stamp())
+    DEBIAN_13.present()
 }
 
 /// The tree that the Debian 13 packages were unpacked to.
 pub(crate) fn root() -> PathBuf {
-    home().join("root")
+    DEBIAN_13.root()
 }
 
 /// Downloads and unpacks the judges, unless they are there.
@@ -81,31 +123,86 @@ pub(crate) fn make() -> Result<()> {
     if present() {
         return Ok(());
     }
-    println!("judges: unpacking Debian 13 programs (about 70 MB) into `target/judges`");
-    let home = home();
-    let apt = home.join("apt");
-    let _ = std::fs::remove_file(home.join("stamp"));
-    let _ = std::fs::remove_dir_all(&apt);
-    let configuration = configure(&apt, &mirrors::of_machine(Path::new("/etc"))?, &keyring()?)?;
-    download(&configuration).context("download Debian 13 programs")?;
-
-    let fresh = home.join("root.new");
-    let _ = std::fs::remove_dir_all(&fresh);
-    unpack(&apt.join("cache/archives"), &fresh)?;
-    let _ = std::fs::remove_dir_all(root());
-    std::fs::rename(&fresh, root()).context("put the judges' tree in place")?;
-    let _ = std::fs::remove_dir_all(&apt);
-
-    wrap(&home.join("bin"))?;
+    DEBIAN_13.make()?;
     // The one question that shows loader, libraries and wrapper to fit together.
-    read(Command::new(home.join("bin/mkfs.erofs")).arg("--version"))
+    read(Command::new(DEBIAN_13.bin().join("mkfs.erofs")).arg("--version"))
         .context("start an unpacked judge")?;
-    std::fs::write(home.join("stamp"), stamp()).context("write the judges' stamp")
+    DEBIAN_13.keep()
 }
 
-fn stamp() -> String {
-    let tools: Vec<String> = TOOLS.iter().map(|(name, place)| format!("{name}={place}")).collect();
-    format!("{REVISION} {RELEASE} {PACKAGES:?} {tools:?}\n")
+impl Set {
+    fn home(&self) -> PathBuf {
+        target().join(self.folder)
+    }
+
+    fn root(&self) -> PathBuf {
+        self.home().join("root")
+    }
+
+    /// Where its programs are.
+    pub(crate) fn bin(&self) -> PathBuf {
+        self.home().join("bin")
+    }
+
+    /// Whether it was [kept](Set::keep) as the tables above have it.
+    pub(crate) fn present(&self) -> bool {
+        std::fs::read_to_string(self.home().join("stamp")).is_ok_and(|text| text == self.stamp())
+    }
+
+    fn stamp(&self) -> String {
+        let Set { release, packages, tools, .. } = self;
+        let tools: Vec<String> =
+            tools.iter().map(|(name, place)| format!("{name}={place}")).collect();
+        format!("{REVISION} {release} {packages:?} {tools:?}\n")
+    }
+
+    /// Says that it is whole and works.
+    pub(crate) fn keep(&self) -> Result<()> {
+        std::fs::write(self.home().join("stamp"), self.stamp()).context("write the judges' stamp")
+    }
+
+    /// Downloads and unpacks it.
+    pub(crate) fn make(&self) -> Result<()> {
+        println!("judges: unpacking {} into `target/{}`", self.called, self.folder);
+        let home = self.home();
+        let apt = home.join("apt");
+        let _ = std::fs::remove_file(home.join("stamp"));
+        let _ = std::fs::remove_dir_all(&apt);
+        let mirrors = mirrors::of_machine(Path::new("/etc"))?;
+        let configuration = configure(&apt, &mirrors, &keyring()?)?;
+        if self.release != RELEASE {
+            // It has no suite of updates beside it.
+            let sources = source(&mirrors.main, self.release, &keyring()?);
+            std::fs::write(apt.join("sources.list"), sources).context("write apt's sources")?;
+        }
+        download(&configuration, self.packages)
+            .with_context(|| format!("download {}", self.called))?;
+
+        let fresh = home.join("root.new");
+        let _ = std::fs::remove_dir_all(&fresh);
+        unpack(&apt.join("cache/archives"), &fresh, self.packages.len())?;
+        let _ = std::fs::remove_dir_all(self.root());
+        std::fs::rename(&fresh, self.root()).context("put the judges' tree in place")?;
+        let _ = std::fs::remove_dir_all(&apt);
+        self.wrap()
+    }
+
+    /// One short script a tool; they find the tree beside them, so `target` may be moved.
+    fn wrap(&self) -> Result<()> {
+        let bin = self.bin();
+        let _ = std::fs::remove_dir_all(&bin);
+        std::fs::create_dir_all(&bin).context("make the judges' `bin`")?;
+        for (name, place) in self.tools {
+            if !self.root().join(place).exists() {
+                bail!("no package brought `{place}`, the program of the judge `{name}`");
+            }
+            let file = bin.join(name);
+            std::fs::write(&file, script(name, place)?)
+                .and_then(|()| std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)))
+                .with_context(|| format!("write `{}`", file.display()))?;
+        }
+        Ok(())
+    }
 }
 
 /// The machine's Debian keyring, else the one that the profiles pin.
@@ -127,12 +224,9 @@ pub(crate) fn configure(apt: &Path, mirrors: &Mirrors, keyring: &Path) -> Result
         std::fs::create_dir_all(&folder).with_context(|| format!("make `{}`", folder.display()))?;
     }
     let Mirrors { main, security } = mirrors;
-    let signed = format!("[arch=amd64 signed-by={}]", keyring.display());
-    let sources = format!(
-        "deb {signed} {main} {RELEASE} main\n\
-         deb {signed} {main} {RELEASE}-updates main\n\
-         deb {signed} {security} {RELEASE}-security main\n"
-    );
+    let sources = source(main, RELEASE, keyring)
+        + &source(main, &format!("{RELEASE}-updates"), keyring)
+        + &source(security, &format!("{RELEASE}-security"), keyring);
     let place = apt.display();
     // `#clear`: hooks of the machine's configuration (cleaning its own cache and the like) have no
     // business here. Preferences are the machine's wishes for itself.
@@ -174,7 +268,12 @@ pub(crate) fn configure(apt: &Path, mirrors: &Mirrors, keyring: &Path) -> Result
     Ok(file)
 }
 
-fn download(configuration: &Path) -> Result<()> {
+/// One line of apt's sources.
+fn source(mirror: &str, suite: &str, keyring: &Path) -> String {
+    format!("deb [arch=amd64 signed-by={}] {mirror} {suite} main\n", keyring.display())
+}
+
+fn download(configuration: &Path, packages: &[&str]) -> Result<()> {
     let apt = || {
         let mut command = Command::new("apt-get");
         command.arg("-c").arg(configuration).args(["-qq", "-y"]);
@@ -183,10 +282,10 @@ fn download(configuration: &Path) -> Result<()> {
         command
     };
     run(apt().args(["-o", "APT::Update::Error-Mode=any", "update"]))?;
-    run(apt().args(["--download-only", "install"]).args(PACKAGES))
+    run(apt().args(["--download-only", "install"]).args(packages))
 }
 
-fn unpack(archives: &Path, tree: &Path) -> Result<()> {
+fn unpack(archives: &Path, tree: &Path, least: usize) -> Result<()> {
     for folder in ["usr/bin", "usr/sbin", "usr/lib", "usr/lib64"] {
         std::fs::create_dir_all(tree.join(folder)).context("make the judges' tree")?;
         let name = folder.trim_start_matches("usr/");
@@ -197,8 +296,8 @@ fn unpack(archives: &Path, tree: &Path) -> Result<()> {
         unpack_one(archive, tree).with_context(|| format!("unpack `{}`", archive.display()))?;
         count += 1;
     }
-    if count < PACKAGES.len() {
-        bail!("{count} packages were downloaded, {} asked for", PACKAGES.len());
+    if count < least {
+        bail!("{count} packages were downloaded, {least} asked for");
     }
     // Programs that run with their owner's rights have no place in a build folder.
     run(Command::new("chmod").args(["-R", "ug-s,u+w"]).arg(tree))
@@ -221,22 +320,6 @@ fn unpack_one(archive: &Path, tree: &Path) -> Result<()> {
     let status = contents.wait().context("wait for `dpkg-deb`")?;
     if !status.success() {
         bail!("`dpkg-deb` ended with {status}");
-    }
-    Ok(())
-}
-
-/// One short script a tool; they find the tree beside them, so `target` may be moved.
-fn wrap(bin: &Path) -> Result<()> {
-    let _ = std::fs::remove_dir_all(bin);
-    std::fs::create_dir_all(bin).context("make the judges' `bin`")?;
-    for (name, place) in TOOLS {
-        if !root().join(place).exists() {
-            bail!("no package brought `{place}`, the program of the judge `{name}`");
-        }
-        let file = bin.join(name);
-        std::fs::write(&file, script(name, place)?)
-            .and_then(|()| std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)))
-            .with_context(|| format!("write `{}`", file.display()))?;
     }
     Ok(())
 }
