@@ -24,6 +24,8 @@ const TESTS: &[(&str, &[&str], &str)] = &[
     ("release", &["--test", "client"], ""),
     ("release", &["--lib"], "order"),
     ("disk", &["--test", "judge"], "repart"),
+    ("profile", &["--test", "shipped"], "the_manager"),
+    ("profile", &["--lib"], "the_manager"),
 ];
 
 /// What images are made for; the newest has to be newer.
