@@ -17,7 +17,7 @@ use crate::assemble::{HOST, INITRD};
 use crate::fault::{Fault, Or as _};
 use crate::plan::{self, Plan};
 use crate::scripts::OnUnreviewed;
-use crate::{lint, progress, say};
+use crate::{lint, progress, say, updates};
 
 /// A file of profiles, rules or locks is not larger than this, in bytes.
 const TEXT_MAX: u64 = 16 << 20;
@@ -90,9 +90,7 @@ pub(crate) fn plan(arguments: &args::Image, locks: &Path) -> Result<(Plan, Optio
         say(&format!("warning: {warning}"));
     }
     let Wishes { host, initrd, rules, .. } = wishes;
-    let version = arguments.version.clone().or_else(|| host.version.clone());
-    let version = version.unwrap_or_else(|| plan::default_version(&lock));
-    profile::label(&host.id, &version).fault(Fault::Profile)?;
+    let version = version(arguments.version.as_deref(), &host, &lock).fault(Fault::Profile)?;
     let on_unreviewed = arguments.unreviewed_scripts;
     let plan = Plan { host, initrd, lock, rules, version, on_unreviewed, previous: None };
     Ok((plan, options))
@@ -147,11 +145,18 @@ pub(crate) fn settled(arguments: &args::Settled, locks: &Path) -> Result<Plan> {
         return Err(error).fault(Fault::Lock);
     }
     let Wishes { host, initrd, rules, .. } = wishes;
-    let version = arguments.version.clone().or_else(|| host.version.clone());
-    let version = version.unwrap_or_else(|| plan::default_version(&lock));
-    profile::label(&host.id, &version).fault(Fault::Profile)?;
+    let version = version(arguments.version.as_deref(), &host, &lock).fault(Fault::Profile)?;
     let on_unreviewed = OnUnreviewed::Warn;
     Ok(Plan { host, initrd, lock, rules, version, on_unreviewed, previous: None })
+}
+
+/// The image's version: what the command line says, else the profile, else the lock's date.
+fn version(said: Option<&str>, host: &Profile, lock: &Lock) -> Result<String> {
+    let version = said.or(host.version.as_deref()).map(str::to_owned);
+    let version = version.unwrap_or_else(|| plan::default_version(lock));
+    profile::label(&host.id, &version)?;
+    updates::check_floor(host, &version)?;
+    Ok(version)
 }
 
 /// The lock of a profile that ships its own.

@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
+use anyhow::{Result, ensure};
 use profile::{Health, Profile, Reboot, Updates};
-use release::Source;
+use release::{Source, order};
 
 use crate::plan::Later;
 
@@ -85,6 +86,19 @@ pub(crate) fn told(profile: &Profile) -> String {
     };
     let floor = floor.iter().map(|floor| format!(", none below {floor}")).collect::<String>();
     format!("from {feed}/{channel}/, {looks}, {starts}{floor}")
+}
+
+/// Refuses a floor above the image's own version (UAPI.10): no host would install the image.
+pub(crate) fn check_floor(profile: &Profile, version: &str) -> Result<()> {
+    let floor = profile.updates.as_ref().and_then(|updates| updates.floor.as_deref());
+    let Some(floor) = floor else { return Ok(()) };
+    ensure!(
+        order::compare(floor, version).is_le(),
+        "key `updates.floor`: `{floor}` is newer than the image's own version `{version}`, so that \
+         no host would take it: set the floor to `{version}` at most, or give the image a newer \
+         version"
+    );
+    Ok(())
 }
 
 fn source(profile: &Profile) -> Option<(&Updates, &str)> {
@@ -195,6 +209,23 @@ mod tests {
             "[Unit]\nRequires=a.service b@1.service network-online.target\n\
              After=a.service b@1.service network-online.target\nJobTimeoutSec=90\n"
         );
+    }
+
+    #[test]
+    fn a_floor_is_at_most_the_image_s_own_version_in_the_order_of_the_client() {
+        let ask = |floor: &str, version: &str| {
+            check_floor(&profile(&format!("updates: {{floor: \"{floor}\"}}")), version)
+        };
+        for (floor, version) in [("1.10", "1.10"), ("1.9", "1.10"), ("1", "1-rc1"), ("1.0", "1.00")]
+        {
+            ask(floor, version).unwrap();
+        }
+        for (floor, version) in [("1.10", "1.9"), ("2", "1.99"), ("1-rc1", "1")] {
+            let error = ask(floor, version).unwrap_err().to_string();
+            let words = format!("`{floor}` is newer than the image's own version `{version}`");
+            assert!(error.contains(&words), "{error}");
+        }
+        check_floor(&profile("{}"), "0").unwrap();
     }
 
     #[test]

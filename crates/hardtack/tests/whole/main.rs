@@ -9,6 +9,7 @@ mod bench;
 mod damage;
 mod diff;
 mod fit;
+mod floor;
 mod kill;
 mod place;
 mod publish;
