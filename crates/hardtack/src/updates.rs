@@ -14,6 +14,11 @@ const CLIENT_TIMER: &str = "systemd-sysupdate.timer";
 const REBOOT_TIMER: &str = "hardtack-update-reboot.timer";
 /// What a version on trial has to reach.
 const HEALTH: &str = "hardtack-health.target";
+/// Ends a trial in which health's own limit is gone.
+const TRIAL_TIMER: &str = "hardtack-trial.timer";
+/// By how many seconds a trial outlasts health's limit: it counts from the kernel's start, health
+/// from that of user space, and the initrd between has 10 min for itself and 10 for handing over.
+const AFTER_HEALTH: u32 = 20 * 60;
 const NETWORK: &str = "network-online.target";
 const UNITS: &str = "usr/lib/systemd/system";
 /// After the presets of rules and of the profile's `units`, which may say otherwise.
@@ -39,6 +44,9 @@ pub(crate) fn files(profile: &Profile, architecture: &str, key: &[u8]) -> Vec<La
         .collect();
     if profile.health != Health::default() {
         files.push(drop_in(HEALTH, "50-profile", health(&profile.health)));
+    }
+    if profile.health.time != Health::default().time {
+        files.push(drop_in(TRIAL_TIMER, "50-profile", trial(profile.health.time)));
     }
     let Some((updates, feed)) = source(profile) else { return files };
     let source = Source { feed, channel: &updates.channel, floor: updates.floor.as_deref() };
@@ -130,6 +138,12 @@ fn health(health: &Health) -> String {
     text
 }
 
+/// When a trial ends at the latest, where health may take `time` seconds. The empty value takes back
+/// the shipped moment, which comes first otherwise.
+fn trial(time: u32) -> String {
+    format!("[Timer]\nOnBootSec=\nOnBootSec={}\n", time.saturating_add(AFTER_HEALTH))
+}
+
 fn drop_in(unit: &str, name: &str, text: String) -> Later {
     Later::new(format!("{UNITS}/{unit}.d/{name}.conf"), text)
 }
@@ -137,6 +151,7 @@ fn drop_in(unit: &str, name: &str, text: String) -> Later {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
 
@@ -209,6 +224,57 @@ mod tests {
             "[Unit]\nRequires=a.service b@1.service network-online.target\n\
              After=a.service b@1.service network-online.target\nJobTimeoutSec=90\n"
         );
+        assert_eq!(
+            text("hardtack-trial.timer.d/50-profile.conf"),
+            "[Timer]\nOnBootSec=\nOnBootSec=1290\n"
+        );
+    }
+
+    /// What a profile of this repository ships as a unit.
+    fn shipped(unit: &str) -> String {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../profiles/mini.d/");
+        std::fs::read_to_string(format!("{folder}{UNITS}/{unit}")).unwrap()
+    }
+
+    #[test]
+    fn a_trial_outlasts_health_by_the_same_time_whether_a_profile_sets_it_or_not() {
+        let default = Health::default().time;
+        assert!(shipped(HEALTH).contains(&format!("JobTimeoutSec={}min\n", default / 60)));
+        let end = format!("OnBootSec={}min\n", (default + AFTER_HEALTH) / 60);
+        assert!(shipped(TRIAL_TIMER).contains(&end));
+        let path = format!("{UNITS}/{TRIAL_TIMER}.d/50-profile.conf");
+        assert!(!made("health: {units: [a.service], time: 600s}").contains_key(&path));
+        let made = made("health: {time: 2h}");
+        assert_eq!(made[&path].0, "[Timer]\nOnBootSec=\nOnBootSec=8400\n");
+    }
+
+    #[test]
+    fn the_manager_takes_the_later_end_of_a_trial_and_no_end_at_all_it_refuses() {
+        let root = judge::scratch("trial");
+        let units = root.join(UNITS);
+        let service = "[Service]\nExecStart=/usr/bin/true\n";
+        let verified = |drop_in: &str| {
+            for (path, text) in [
+                (format!("{TRIAL_TIMER}.d/50-profile.conf"), drop_in),
+                (TRIAL_TIMER.to_owned(), &shipped(TRIAL_TIMER)),
+                (TRIAL_TIMER.replace(".timer", ".service"), service),
+            ] {
+                let path = units.join(path);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, text).unwrap();
+            }
+            let mut manager = judge::tool("systemd-analyze");
+            manager.args(["verify", "--man=no", "--recursive-errors=no"]);
+            judge::run(manager.arg(format!("--root={}", root.display())).arg(TRIAL_TIMER))
+        };
+        let program = root.join("usr/bin/true");
+        std::fs::create_dir_all(program.parent().unwrap()).unwrap();
+        std::fs::write(&program, "").unwrap();
+        std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let taken = verified(&trial(7200));
+        assert!(taken.ok && taken.text.is_empty(), "{}", taken.text);
+        let refused = verified("[Timer]\nOnBootSec=\n");
+        assert!(refused.text.contains("lacks value setting"), "{}", refused.text);
     }
 
     #[test]

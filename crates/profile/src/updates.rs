@@ -48,7 +48,7 @@ pub struct Health {
     pub units: Vec<String>,
     /// Whether the network must be there.
     pub network: bool,
-    /// How long all of it may take, in seconds.
+    /// How long all of it may take, in seconds; two hours at most.
     pub time: u32,
 }
 
@@ -77,6 +77,9 @@ impl Default for Health {
 const MINUTE: u32 = 60;
 const HOUR: u32 = 60 * MINUTE;
 const DAY: u32 = 24 * HOUR;
+
+/// The longest that health may take, in seconds: so long a host with a bad version is away.
+const LONGEST_HEALTH: u32 = 2 * HOUR;
 
 /// Names of channels and addresses of feeds stay shorter than this, in bytes.
 const LONGEST_CHANNEL: usize = 64;
@@ -139,7 +142,14 @@ pub(crate) fn fold_updates(known: &mut Option<Updates>, said: draft::Updates) ->
 pub(crate) fn fold_health(known: &mut Health, said: draft::Health) -> Result<()> {
     fold_set(&mut known.units, said.units, check_instance).context("key `units`")?;
     if let Some(time) = said.time {
-        known.time = seconds(&time).context("key `time`")?;
+        let seconds = seconds(&time).context("key `time`")?;
+        ensure!(
+            seconds <= LONGEST_HEALTH,
+            "key `time`: `{time}` is more than {}h: a host with a bad version would be away for as \
+             long before it goes back",
+            LONGEST_HEALTH / HOUR
+        );
+        known.time = seconds;
     }
     known.network = said.network.unwrap_or(known.network);
     Ok(())

@@ -263,6 +263,7 @@ fn what_the_update_client_or_its_manager_would_misread_is_refused_by_its_key() {
         ("health: {units: [a]}", "key `health`: key `units`: `a` is no unit name"),
         ("health: {units: [a@.service]}", "is a template"),
         ("health: {time: 10m}", "key `time`: time `10m`"),
+        ("health: {time: 121min}", "key `health`: key `time`: `121min` is more than 2h"),
         ("health: {network: 1}", "x.yaml:1:"),
         (
             "health: {units: [a.service]}\nunits: {mask: {a.service: because}}",

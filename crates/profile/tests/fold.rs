@@ -69,6 +69,8 @@ fn a_child_opts_out_of_updates_in_one_line_and_keeps_the_rest() {
     let newer = "kernel: {sbat: {add: ['x,2,v,p,1,u'], drop: ['x,1,v,p,1,u']}}";
     assert_eq!(files(newer).sbat, ["x,2,v,p,1,u"]);
 
+    assert_eq!(health("health: {time: 2h}").time, 7200);
+
     let nothing = parse("{}", "x.yaml").unwrap();
     assert_eq!((nothing.updates, nothing.health.time), (None, 600));
     let default = parse("updates: {}", "x.yaml").unwrap().updates.unwrap();
