@@ -362,8 +362,8 @@ pub struct Verify {
 /// `hardtack diff`.
 #[derive(Debug, Args)]
 pub struct Diff {
-    /// The earlier release: an image, a release's directory or a lock; with `#VERSION` behind it
-    /// where an image holds two versions.
+    /// The earlier release: an image, a release's directory, a feed's channel (its newest version)
+    /// or a lock; with `#VERSION` behind it where there is more than one.
     pub old: String,
     /// The later release, likewise.
     pub new: String,

@@ -1,6 +1,7 @@
 //! `hardtack diff`: what changed between two releases, from their bytes alone.
 
 mod compare;
+mod feed;
 mod html;
 mod side;
 mod text;

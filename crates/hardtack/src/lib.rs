@@ -13,6 +13,7 @@ mod keep;
 mod keys;
 mod ledger;
 pub mod lint;
+mod offered;
 mod origins;
 mod output;
 pub mod pipeline;

@@ -15,7 +15,7 @@ use store::{Blob, Epoch, Hasher};
 
 use crate::args::Publish;
 use crate::fault::{Fault, Or as _};
-use crate::{hand_over, print, say};
+use crate::{hand_over, offered, print, say};
 
 /// The channel, and for how long a list is signed, where neither command line nor release says.
 const CHANNEL: &str = "stable";
@@ -34,24 +34,15 @@ pub(crate) fn publish(arguments: &Publish) -> Result<()> {
         (None, None) => {
             let all = match &arguments.channel {
                 Some(channel) => vec![channel.clone()],
-                None => channels(&arguments.feed).fault(Fault::Feed)?,
+                None => offered::channels(&arguments.feed).fault(Fault::Feed)?,
             };
+            if all.is_empty() {
+                let place = arguments.feed.display();
+                return Err(anyhow::anyhow!("feed `{place}` has no channel")).fault(Fault::Feed);
+            }
             all.iter().try_for_each(|one| change(arguments, one, at, &keys, &mut |_| Ok(())))
         }
     }
-}
-
-/// Every channel of a feed.
-fn channels(feed: &Path) -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for path in store::list(feed)? {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if !name.starts_with('.') && path.join(CHANNEL_MANIFEST).is_file() {
-            names.push(name.to_owned());
-        }
-    }
-    ensure!(!names.is_empty(), "feed `{}` has no channel", feed.display());
-    Ok(names)
 }
 
 fn add(arguments: &Publish, release: &Path, at: Epoch, keys: &Directory) -> Result<()> {

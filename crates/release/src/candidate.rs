@@ -93,7 +93,7 @@ impl Candidate {
             epoch: manifest.epoch.clone(),
             root_hash: found.slot.verity.root_hash.clone(),
             tool: manifest.tool.clone(),
-            loader_sha256: loader(&image)?,
+            loader_sha256: loader(&image)?.to_owned(),
             uki_sha256,
             layout: found.layout(),
             transfers: found.transfers(&mut file).with_context(about)?,
@@ -309,8 +309,11 @@ impl<'a> Found<'a> {
     }
 }
 
-/// The digest of the program that the firmware starts by its path alone (UEFI 2.10, 3.5.1.1).
-fn loader(image: &FoundImage) -> Result<String> {
+/// SHA-256 of the program that the firmware starts by its path alone (UEFI 2.10, 3.5.1.1).
+///
+/// # Errors
+/// The image has none.
+pub fn loader(image: &FoundImage) -> Result<&str> {
     let named = |path: &str| {
         let path = path.trim_start_matches('/').to_ascii_lowercase();
         path.starts_with("efi/boot/boot") && path.ends_with(".efi")
@@ -318,7 +321,7 @@ fn loader(image: &FoundImage) -> Result<String> {
     let mut loaders = image.programs.iter().filter(|program| named(&program.path));
     let loader = loaders.next().context("the ESP holds no boot loader, `EFI/BOOT/BOOT*.EFI`")?;
     let file = image.esp.get(&loader.path).context("find the boot loader")?;
-    Ok(file.sha256.clone())
+    Ok(&file.sha256)
 }
 
 fn disk_of(directory: &Path, manifest: &Manifest) -> Result<PathBuf> {

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use store::Blob;
 
 pub use admit::{Admission, admit};
-pub use candidate::{Candidate, check_labels};
+pub use candidate::{Candidate, check_labels, loader};
 pub use channel::{
     CHANNEL_LIMIT, CHANNEL_MANIFEST, CHANNEL_SIGNATURE, Channel, PartFile, Slots, Version,
     check_name,

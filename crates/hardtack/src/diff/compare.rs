@@ -29,6 +29,8 @@ pub(super) struct Diff {
     pub(super) not_compared: Vec<&'static str>,
     pub(super) packages: Section<Package>,
     pub(super) boot: Section<String>,
+    pub(super) loader: Section<String>,
+    pub(super) programs: Section<String>,
     pub(super) command_line: Option<Words>,
     pub(super) units: Section<String>,
     pub(super) users: Section<String>,
@@ -61,7 +63,7 @@ pub(super) struct Words {
 }
 
 /// The version of the JSON: raised when a field changes its meaning or goes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Compares everything about which both sides say something.
 pub(super) fn compare(old: Side, new: Side) -> Diff {
@@ -73,13 +75,15 @@ pub(super) fn compare(old: Side, new: Side) -> Diff {
         privileged: changed(privileged(&old), privileged(&new)),
         packages: changed(old.packages, new.packages),
         boot: changed(old.boot, new.boot),
+        loader: changed(old.loader, new.loader),
+        programs: changed(old.programs, new.programs),
         command_line: old.command_line.zip(new.command_line).map(|(old, new)| words(&old, &new)),
         units: changed(old.units, new.units),
         users: changed(old.users, new.users),
         groups: changed(old.groups, new.groups),
         files: changed(old.files, new.files),
         bytes: beside(old.bytes, new.bytes),
-        slots: beside(old.slots, new.slots),
+        slots: rooms(old.slots, new.slots),
         origins: BTreeMap::new(),
         old: Title { name: old.name, form: old.form },
         new: Title { name: new.name, form: new.form },
@@ -88,6 +92,8 @@ pub(super) fn compare(old: Side, new: Side) -> Diff {
     let sections = [
         ("packages", size(&diff.packages)),
         ("boot", size(&diff.boot)),
+        ("loader", size(&diff.loader)),
+        ("programs", size(&diff.programs)),
         ("command-line", diff.command_line.as_ref().map(|words| usize::from(!words.equal()))),
         ("units", size(&diff.units)),
         ("users", size(&diff.users)),
@@ -119,6 +125,23 @@ fn beside<T>(old: Option<BTreeMap<String, T>>, new: Option<BTreeMap<String, T>>)
         (name, change)
     });
     Some(both.collect())
+}
+
+/// Slots, changed or not. Where one side does not know how much of one is used, the other's word is
+/// no difference.
+fn rooms(
+    old: Option<BTreeMap<String, Room>>,
+    new: Option<BTreeMap<String, Room>>,
+) -> Section<Room> {
+    let mut both = beside(old, new)?;
+    for change in both.values_mut() {
+        if let (Some(old), Some(new)) = (&mut change.old, &mut change.new)
+            && old.used.is_none() != new.used.is_none()
+        {
+            (old.used, new.used) = (None, None);
+        }
+    }
+    Some(both)
 }
 
 /// What differs.
@@ -199,6 +222,17 @@ mod tests {
         let line = diff.command_line.unwrap();
         assert_eq!((line.removed, line.added), (vec!["y".to_owned()], vec!["z".to_owned()]));
         assert!(!diff.equal && diff.not_compared.contains(&"files"), "{:?}", diff.not_compared);
+    }
+
+    #[test]
+    fn what_one_side_does_not_know_of_a_slot_is_no_difference_and_another_size_is() {
+        let side = |size: u64, used: Option<u64>| Side {
+            slots: Some([("esp".to_owned(), Room { size, used })].into()),
+            ..Side::default()
+        };
+        assert!(compare(side(9, Some(5)), side(9, None)).equal);
+        assert!(!compare(side(9, Some(5)), side(9, Some(6))).equal);
+        assert!(!compare(side(9, None), side(8, None)).equal);
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub(super) fn page(diff: &Diff) -> String {
     }
     section(&mut page, "Packages", &diff.packages, text::package);
     section(&mut page, "Boot", &diff.boot, Clone::clone);
+    section(&mut page, "Loader", &diff.loader, Clone::clone);
+    section(&mut page, "Programs", &diff.programs, Clone::clone);
     words(&mut page, diff);
     section(&mut page, "Units", &diff.units, Clone::clone);
     section(&mut page, "Users", &diff.users, Clone::clone);

@@ -13,8 +13,8 @@ use lock::Lock;
 use release::{MANIFEST, Manifest};
 use serde::Serialize;
 
-use super::usr;
-use crate::say;
+use super::{feed, usr};
+use crate::{offered, say};
 
 /// What one side says. `None` is what its form cannot say.
 #[derive(Default)]
@@ -30,8 +30,12 @@ pub(super) struct Side {
     pub(super) origins: BTreeMap<String, String>,
     /// Bytes of content in `/usr` by origin, equal contents counted once.
     pub(super) bytes: Option<BTreeMap<String, u64>>,
-    /// What the firmware starts, by name.
+    /// What the kernel image holds, by name.
     pub(super) boot: Option<BTreeMap<String, String>>,
+    /// `sha256` of the program that the firmware starts by its path alone.
+    pub(super) loader: Option<BTreeMap<String, String>>,
+    /// Authenticode digests of programs on the ESP, by path.
+    pub(super) programs: Option<BTreeMap<String, String>>,
     /// Words of the kernel command line, ids that follow from the root hash made equal.
     pub(super) command_line: Option<Vec<String>>,
     /// Enabled, disabled or masked.
@@ -87,14 +91,10 @@ pub(super) struct Room {
 /// A lock, a manifest or a list is not larger than this, in bytes.
 const TEXT_LIMIT: u64 = 16 << 20;
 
-/// Reads `what`: an image, a release's directory or a lock, each with `#VERSION` behind it where
-/// there is more than one version.
+/// Reads `what`: an image, a release's directory, a feed's channel or a lock, each with `#VERSION`
+/// behind it where there is more than one version.
 pub(super) fn read(what: &str) -> Result<Side> {
-    let whole = Path::new(what);
-    let (path, version) = match what.rsplit_once('#') {
-        Some((path, version)) if !whole.exists() => (Path::new(path), Some(version)),
-        _ => (whole, None),
-    };
+    let (path, version) = offered::divide(Path::new(what));
     let of = || format!("read `{}`", path.display());
     let about = fs::metadata(path).with_context(of)?;
     let side = if !about.is_dir() {
@@ -102,11 +102,7 @@ pub(super) fn read(what: &str) -> Result<Side> {
     } else if path.join(MANIFEST).exists() {
         release(path, version)
     } else {
-        bail!(
-            "`{}` is no release: it holds no `{MANIFEST}`; name an image, a release's directory \
-             or a lock",
-            path.display()
-        )
+        offered(path, version)
     };
     let mut side = side.with_context(of)?;
     if side.name.is_empty() {
@@ -186,6 +182,17 @@ fn release(directory: &Path, version: Option<&str>) -> Result<Side> {
     Ok(side)
 }
 
+/// A version of a feed.
+fn offered(directory: &Path, version: Option<&str>) -> Result<Side> {
+    match offered::find(directory, version)? {
+        Some(offered) => feed::read(&offered),
+        None => bail!(
+            "it is no release and no feed: it holds no `{MANIFEST}` and no channel; name an image, \
+             a release's directory, a feed's channel or a lock"
+        ),
+    }
+}
+
 fn disk(file: &mut File, image: &FoundImage, version: Option<&str>, side: &mut Side) -> Result<()> {
     side.form = "disk";
     let slot = slot(image, version)?;
@@ -200,9 +207,11 @@ fn disk(file: &mut File, image: &FoundImage, version: Option<&str>, side: &mut S
     let kernel = image.ukis.iter().find(|kernel| slot.kernel.as_ref() == Some(&kernel.path));
     if let Some(kernel) = kernel {
         boots(&kernel.uki, side);
-        let programs = side.boot.get_or_insert_default();
-        programs.extend(image.programs.iter().map(|one| (one.path.clone(), one.digest.clone())));
+        let programs = image.programs.iter().map(|one| (one.path.clone(), one.digest.clone()));
+        side.programs = Some(programs.collect());
     }
+    let loader = release::loader(image).ok();
+    side.loader = loader.map(|sha256| [("sha256".to_owned(), sha256.to_owned())].into());
     side.slots = Some(slots(image, slot));
     Ok(())
 }
@@ -246,7 +255,7 @@ fn slots(image: &FoundImage, slot: &FoundSlot) -> BTreeMap<String, Room> {
 }
 
 /// Kernel, initrd and command line of a UKI.
-fn boots(kernel: &FoundUki, side: &mut Side) {
+pub(super) fn boots(kernel: &FoundUki, side: &mut Side) {
     if side.form.is_empty() {
         side.form = "unified kernel image";
     }
@@ -282,7 +291,8 @@ fn words(line: &str, root: Option<&str>) -> Vec<String> {
     line.split_whitespace().map(str::to_owned).collect()
 }
 
-fn packages(found: &[FoundPackage]) -> Option<BTreeMap<String, Package>> {
+/// The packages of an image; none where it does not say.
+pub(super) fn packages(found: &[FoundPackage]) -> Option<BTreeMap<String, Package>> {
     if found.is_empty() {
         return None;
     }

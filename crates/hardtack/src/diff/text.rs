@@ -16,6 +16,8 @@ pub(super) fn text(diff: &Diff, detail: Detail) -> String {
     let _ = writeln!(text, "{old} → {new}");
     section(&mut text, "packages", &diff.packages, package);
     section(&mut text, "boot", &diff.boot, Clone::clone);
+    section(&mut text, "loader", &diff.loader, Clone::clone);
+    section(&mut text, "programs", &diff.programs, Clone::clone);
     if let Some(words) = diff.command_line.as_ref().filter(|words| !words.equal()) {
         let order = if words.reordered { ": the same words in another order" } else { "" };
         let _ = writeln!(text, "\ncommand line{order}");

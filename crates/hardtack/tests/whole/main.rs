@@ -8,6 +8,7 @@
 mod bench;
 mod damage;
 mod diff;
+mod feed;
 mod fit;
 mod floor;
 mod kill;

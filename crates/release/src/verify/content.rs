@@ -1,6 +1,6 @@
 //! The files of one version: whole, what their names say, and made for each other.
 
-use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom, Write};
 
 use anyhow::{Context, Result, bail, ensure};
 use flate2::bufread::GzDecoder;
@@ -9,7 +9,7 @@ use inspect::{pe, uki, verity};
 use store::{Blob, Digest, Hasher};
 
 use super::{COPY, FeedFault, Origin, PUBLISH, label, noted};
-use crate::{Channel, PARTS, Part, PartFile, Place, Version};
+use crate::{Channel, PARTS, Part, PartFile, Place, Slots, Version};
 
 /// The most bytes of a part that is held in memory: a hash tree, a kernel image.
 const MEMORY_LIMIT: u64 = 1 << 30;
@@ -77,20 +77,7 @@ impl Files<'_> {
     /// Checks what is said of a part's file, then opens its content.
     fn open(&self, part: &Part, file: &PartFile) -> Result<Content> {
         self.named(part, file)?;
-        self.fits(part, file)?;
-        let blob =
-            Blob { digest: file.sha256.parse().context("its digest is none")?, size: file.size };
-        let wanted = Blob {
-            digest: file.content_sha256.parse().context("the digest of its content is none")?,
-            size: file.content_size,
-        };
-        let stream = self.origin.open(&file.file, &blob)?;
-        let from = if part.compressed {
-            Stream::Gzip(Box::new(GzDecoder::new(BufReader::with_capacity(PIECE, stream))))
-        } else {
-            Stream::Plain(stream)
-        };
-        Ok(Content { from, hasher: Hasher::new(), at: 0, asked: 0, wanted })
+        Content::open(self.origin, part, file, &self.version.layout)
     }
 
     /// The name is the part's, with the UUID that the root hash gives its partition.
@@ -117,36 +104,6 @@ impl Files<'_> {
             self.version.version,
             self.version.root_hash
         );
-        Ok(())
-    }
-
-    /// What the client will write fits where it writes it; asked before anything is read.
-    fn fits(&self, part: &Part, file: &PartFile) -> Result<()> {
-        let slots = self.version.layout;
-        let PartFile { size, content_size, .. } = file;
-        let slot = match part.place {
-            Place::Partition("usr") => slots.usr,
-            Place::Partition("usr-verity") => slots.verity,
-            Place::Partition("usr-verity-sig") => {
-                ensure!(
-                    *content_size == slots.signature,
-                    "it has {content_size} bytes and its slot {}: what a longer signature left \
-                     there would follow it",
-                    slots.signature
-                );
-                slots.signature
-            }
-            Place::Esp => slots.esp,
-            Place::Partition(other) => bail!("no slot is known for `{other}`"),
-        };
-        ensure!(*content_size <= slot, "it unpacks to {content_size} bytes, its slot has {slot}");
-        if part.compressed {
-            let most = content_size.saturating_add(content_size / 100).saturating_add(OVERHEAD);
-            ensure!(*size <= most, "{size} bytes, compressed, hold {content_size}");
-        } else {
-            let same = size == content_size && file.sha256 == file.content_sha256;
-            ensure!(same, "it is not compressed, and its content is said to be something else");
-        }
         Ok(())
     }
 
@@ -230,6 +187,56 @@ impl Files<'_> {
     }
 }
 
+impl Origin {
+    /// Writes to `to` what the client writes for a part of `version`: never more than the version
+    /// says, and whole when this returns; what came before an error is not to be used.
+    ///
+    /// # Errors
+    /// The version has no such part, or says of it what cannot be; its file is missing, or file or
+    /// content has another size or digest than the version says.
+    pub fn unpack(&self, part: &Part, version: &Version, to: &mut dyn Write) -> Result<()> {
+        let file = version.parts.get(part.name);
+        let file = file.with_context(|| {
+            format!("find part `{}` of version `{}`", part.name, version.version)
+        })?;
+        let mut unpack = || {
+            let mut content = Content::open(self, part, file, &version.layout)?;
+            io::copy(&mut content, to).context("unpack it")?;
+            content.end()
+        };
+        unpack().with_context(|| format!("read `{}`", file.file))
+    }
+}
+
+/// What the client will write fits where it writes it; asked before anything is read.
+fn fits(part: &Part, file: &PartFile, slots: &Slots) -> Result<()> {
+    let PartFile { size, content_size, .. } = file;
+    let slot = match part.place {
+        Place::Partition("usr") => slots.usr,
+        Place::Partition("usr-verity") => slots.verity,
+        Place::Partition("usr-verity-sig") => {
+            ensure!(
+                *content_size == slots.signature,
+                "it has {content_size} bytes and its slot {}: what a longer signature left there \
+                 would follow it",
+                slots.signature
+            );
+            slots.signature
+        }
+        Place::Esp => slots.esp,
+        Place::Partition(other) => bail!("no slot is known for `{other}`"),
+    };
+    ensure!(*content_size <= slot, "it unpacks to {content_size} bytes, its slot has {slot}");
+    if part.compressed {
+        let most = content_size.saturating_add(content_size / 100).saturating_add(OVERHEAD);
+        ensure!(*size <= most, "{size} bytes, compressed, hold {content_size}");
+    } else {
+        let same = size == content_size && file.sha256 == file.content_sha256;
+        ensure!(same, "it is not compressed, and its content is said to be something else");
+    }
+    Ok(())
+}
+
 /// A part as the client writes it, read once from its beginning to its end, and never further
 /// than it is said to be long.
 struct Content {
@@ -247,6 +254,24 @@ enum Stream {
 }
 
 impl Content {
+    /// Checks what is said of a part's file and the file itself, then opens its content.
+    fn open(origin: &Origin, part: &Part, file: &PartFile, slots: &Slots) -> Result<Self> {
+        fits(part, file, slots)?;
+        let blob =
+            Blob { digest: file.sha256.parse().context("its digest is none")?, size: file.size };
+        let wanted = Blob {
+            digest: file.content_sha256.parse().context("the digest of its content is none")?,
+            size: file.content_size,
+        };
+        let stream = origin.open(&file.file, &blob)?;
+        let from = if part.compressed {
+            Stream::Gzip(Box::new(GzDecoder::new(BufReader::with_capacity(PIECE, stream))))
+        } else {
+            Stream::Plain(stream)
+        };
+        Ok(Self { from, hasher: Hasher::new(), at: 0, asked: 0, wanted })
+    }
+
     /// Reads what is left, and compares with what was said.
     fn end(mut self) -> Result<()> {
         self.asked = self.at;
