@@ -91,9 +91,9 @@ pub struct Image {
     /// Fail where there is no lock or it does not fit the profile.
     #[arg(long)]
     pub locked: bool,
-    /// An earlier release whose hosts must be able to take this one (default: what stands in the
-    /// output directory, as a warning).
-    #[arg(long, value_name = "DIR")]
+    /// An earlier release, or a feed's channel (its newest version), whose hosts must be able to
+    /// take this one (default: what stands in the output directory, as a warning).
+    #[arg(long, value_name = "DIR[#VERSION]")]
     pub previous: Option<PathBuf>,
     /// Put the SHA-256 of each disk, zeros included, into `result.json` too; takes seconds.
     #[arg(long)]

@@ -226,8 +226,9 @@ fn refuse(findings: &[Finding]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use release::Slots;
+
     use super::*;
-    use crate::previous::Slots;
 
     #[test]
     fn a_slot_without_room_for_the_next_version_is_refused() {

@@ -4,11 +4,12 @@
 use std::fs::File;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use filesystem::Extents;
-use release::{MANIFEST, Manifest};
+use release::{MANIFEST, Manifest, Slots};
 
 use crate::ledger::{self, Bytes};
+use crate::offered::{self, Offered};
 
 /// An earlier release.
 pub struct Previous {
@@ -33,24 +34,45 @@ pub(crate) enum Known {
     Found,
 }
 
-/// Bytes of the slots of a host.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Slots {
-    pub(crate) esp: u64,
-    pub(crate) usr: u64,
-    pub(crate) verity: u64,
-    pub(crate) signature: u64,
-}
-
 /// A manifest or a map is not larger than this, in bytes.
 const TEXT_LIMIT: u64 = 256 << 20;
 
-/// The release in an output directory.
+/// The release in an output directory, or a version of a channel of a feed: the newest, or
+/// `#VERSION` behind the directory.
 ///
 /// Errors: there is none, or one of its files is missing or damaged.
-pub(crate) fn named(directory: &Path) -> Result<Previous> {
+pub(crate) fn named(what: &Path) -> Result<Previous> {
+    let (directory, version) = offered::divide(what);
     let of = || format!("read the earlier release in `{}`", directory.display());
-    read(directory, &manifest(directory).with_context(of)?, Known::Named).with_context(of)
+    if !directory.join(MANIFEST).exists() {
+        let offered = offered::find(directory, version).with_context(of)?;
+        let offered = offered.with_context(|| {
+            format!("it holds no `{MANIFEST}`: name a release's directory or a feed's channel")
+        });
+        return published(offered.with_context(of)?).with_context(of);
+    }
+    let manifest = manifest(directory).with_context(of)?;
+    ensure!(
+        version.is_none_or(|version| version == manifest.version),
+        "`{}` is of version {}, not {}",
+        directory.display(),
+        manifest.version,
+        version.unwrap_or_default()
+    );
+    read(directory, &manifest, Known::Named).with_context(of)
+}
+
+/// What a channel says of a version is enough; none of its files is read.
+fn published(Offered { version, .. }: Offered) -> Result<Previous> {
+    let uki =
+        version.parts.get("uki").context("find its kernel image in the channel's manifest")?;
+    Ok(Previous {
+        known: Known::Named,
+        bytes: version.bytes,
+        slots: version.layout,
+        uki: uki.content_size,
+        version: version.version,
+    })
 }
 
 /// What an earlier build left where this one goes; nothing where that is no whole release or the

@@ -1,4 +1,4 @@
-//! A version of a feed, asked as a release is: what differs.
+//! A version of a feed, asked as a release is: what differs, and whether its hosts take the next one.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,8 @@ use store::Digest;
 
 use crate::bench::Bench;
 
-/// Exit code of an image that is looked at; see `docs/exit-codes.md`.
+/// Exit codes; see `docs/exit-codes.md`.
+const BUILD: i32 = 5;
 const IMAGE: i32 = 8;
 
 /// A difference without what a feed cannot say or calls by another word.
@@ -160,4 +161,39 @@ fn a_feed_that_is_not_what_its_manifest_says_ends_before_anything_of_it_is_belie
     let told = bench.json(release.to_str().unwrap(), "feed/stable");
     assert_eq!(told["loader"]["sha256"]["new"], "another");
     assert_eq!(told["equal"], json!(false));
+}
+
+#[test]
+fn what_the_hosts_of_a_feed_cannot_take_is_refused_where_the_feed_is_named() {
+    let bench = Bench::new("feed-previous");
+    let release = bench.release("1");
+    bench.add(&release, &[]);
+    let profile = fs::read_to_string(bench.path("host.yaml")).unwrap();
+    fs::write(bench.path("host.yaml"), profile.replace("usr: 4 MiB", "usr: 8 MiB")).unwrap();
+    let ask = |previous: &str| {
+        let previous = bench.path(previous).display().to_string();
+        bench.build(&["--version", "2", "--previous", &previous])
+    };
+    let ran = ask("feed/stable");
+    assert_eq!(ran.code, Some(0), "{}", ran.text);
+    bench.grow(3400);
+    for previous in ["feed/stable", "feed/stable#1", "feed#1"] {
+        let ran = ask(previous);
+        assert_eq!(ran.code, Some(BUILD), "{}", ran.text);
+        let told = "hosts that were installed with version 1 have 4 MiB";
+        assert!(ran.text.contains(told), "{}", ran.text);
+        assert!(ran.text.contains("+3.3 MiB  profile:host.d\n"), "{}", ran.text);
+    }
+    // The release says the same of itself.
+    let ran = ask("release-1#1");
+    assert!(ran.text.contains("+3.3 MiB  profile:host.d\n"), "{}", ran.text);
+    for (previous, why) in [
+        ("feed/stable#2", "channel `stable` offers 1, not version `2`"),
+        ("release-1#2", "is of version 1, not 2"),
+        ("keys", "name a release's directory or a feed's channel"),
+    ] {
+        let ran = ask(previous);
+        assert_eq!(ran.code, Some(IMAGE), "{}", ran.text);
+        assert!(ran.text.contains(why), "{}", ran.text);
+    }
 }

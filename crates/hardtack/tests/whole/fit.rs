@@ -11,7 +11,7 @@ const IMAGE: i32 = 8;
 
 impl Bench {
     /// A file of the profile of so many KiB.
-    fn grow(&self, kib: usize) {
+    pub(crate) fn grow(&self, kib: usize) {
         let bytes: Vec<u8> = (0..kib * 1024).map(|n| (n / 1024 % 251) as u8).collect();
         fs::write(self.path("host.d/usr/lib/grown"), bytes).unwrap();
     }
