@@ -256,20 +256,6 @@ fn partition(
     }))
 }
 
-/// Partitions that share an id, in words: what looks for one by it finds either (UEFI 2.10, section
-/// 5.3.3: unique for each).
-pub(crate) fn shared_ids(table: &FoundTable) -> Vec<String> {
-    let mut faults = Vec::new();
-    for (at, one) in table.partitions.iter().enumerate() {
-        let mut before = table.partitions.iter().take(at);
-        if let Some(other) = before.find(|other| other.uuid == one.uuid) {
-            let (a, b, id) = (other.number, one.number, &one.uuid);
-            faults.push(format!("partitions {a} and {b} have one id, {id}"));
-        }
-    }
-    faults
-}
-
 fn apart(partitions: &[FoundPartition]) -> Result<()> {
     let mut by_place: Vec<_> = partitions.iter().collect();
     by_place.sort_by_key(|partition| partition.offset);

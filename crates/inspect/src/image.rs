@@ -148,7 +148,6 @@ fn understand<D: Read + Seek>(
         faults,
         notes: Vec::new(),
     };
-    image.faults.extend(gpt::shared_ids(&image.table));
     for partition in image.table.partitions.clone() {
         let number = partition.number;
         let mut window = Window::new(disk, partition.offset, partition.length);

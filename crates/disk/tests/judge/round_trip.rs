@@ -182,6 +182,6 @@ fn a_new_result_needs_a_new_revision() {
     let disk = Blob::of(&encode(&lay_out(&place, &plan)).unwrap());
     assert_eq!(
         (LAY_OUT.revision, disk.digest.to_string().as_str()),
-        (1, "0a89b5cc4f0556de8e95552402a07849cdee1554c80b8d959e27e47b93cf4d23")
+        (2, "865ba08ab09e2066292fc88d1fc69644455bc8a3e884dc7b702427e98d8d37e8")
     );
 }

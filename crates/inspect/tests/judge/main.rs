@@ -107,7 +107,7 @@ fn a_flipped_byte_of_data_a_read_only_kernel_and_a_wrong_version_are_faults() {
 }
 
 #[test]
-fn an_id_twice_a_version_under_two_names_and_one_that_is_pinned_are_faults() {
+fn a_version_under_two_names_and_one_that_is_pinned_are_faults() {
     let directory = judge::scratch("inspect-names");
     let (tree, hash) = volume::protected(&directory, &data());
     let kernel = program::kernel(&command_line(&hash));
@@ -121,13 +121,11 @@ fn an_id_twice_a_version_under_two_names_and_one_that_is_pinned_are_faults() {
     let taken = run(tool("mcopy").args(["-i", &target, uki]).arg(&kernel));
     let second = run(tool("mcopy").args(["-i", &target]).arg(&kernel).arg(counted));
     let pinned = run(tool("mcopy").args(["-o", "-i", &target]).args(pinned));
-    let id = "--partition-guid=5:99999999-2222-3333-4444-555555555555";
-    let same = run(tool("sgdisk").arg(id).arg(&path));
-    for ran in [taken, second, pinned, same] {
+    for ran in [taken, second, pinned] {
         assert!(ran.ok, "{}", ran.text);
     }
     let faults = inspect::summary(&path).unwrap().faults;
-    for wanted in ["partitions 1 and 5 have one id", "under several names", "a `default` entry"] {
+    for wanted in ["under several names", "a `default` entry"] {
         let told = faults.iter().filter(|fault| fault.contains(wanted)).count();
         assert_eq!(told, 1, "{wanted}: {faults:?}");
     }
