@@ -79,6 +79,10 @@ pub(crate) fn version(profile: &str, number: &str, kind: Kind) -> Result<Version
     let lock = lock(&base)?;
     let stem = format!("{profile}-{number}{}", kind.word());
     let work = work(profile);
+    std::fs::create_dir_all(&work).with_context(|| format!("make `{}`", work.display()))?;
+    // Cases that run side by side, each started by hand, make the same versions.
+    let turn = std::fs::File::create(work.join("lock")).context("make the versions' lock")?;
+    turn.lock().context("wait for the versions' lock")?;
     let files = work.join(format!("{stem}.d"));
     let _ = std::fs::remove_dir_all(&files);
     put(&files.join("usr").join(UNREAD_PATH), &unread(number))?;
