@@ -14,7 +14,7 @@ serial() { cat "$(readlink -f "/sys/dev/block/$1/..")/serial"; }
 lies_on() {
     # Access mounts the ESP.
     ls /boot > /dev/null
-    for place in / /boot; do tell lies_on "$place $(serial "$(mountpoint --devno "$place")")"; done
+    for place in / /boot; do tell lies_on "$place $(serial "$(mountpoint --fs-devno "$place")")"; done
     set -- $(dmsetup table usr)
     tell lies_on "usr $(serial "$5")"
     tell lies_on "hashes $(serial "$6")"
