@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -36,21 +34,11 @@ impl Bench {
         let home = judge::scratch(&format!("lock-{name}"));
         judge::run(judge::tool("chmod").arg("700").arg(&home));
         let files: Arc<Mutex<BTreeMap<String, Vec<u8>>>> = Arc::default();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/debian", listener.local_addr().unwrap());
         let served = files.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
-                let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
-                let first = lines.next().unwrap_or_default();
-                lines.take_while(|line| !line.is_empty()).for_each(drop);
-                let path = first.split(' ').nth(1).unwrap_or_default();
-                let body = served.lock().unwrap().get(path).cloned().unwrap_or_default();
-                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
-                let _ = stream.write_all(&[head.as_bytes(), &body].concat());
-            }
+        let url = fixture::serve(move |path| {
+            ("200 OK", served.lock().unwrap().get(path).cloned().unwrap_or_default())
         });
+        let url = format!("{url}/debian");
         let bench = Self { home, files, url };
         bench.gpg(&["--quick-generate-key", "archive", "ed25519", "sign", "never"]);
         bench.gpg(&["--output", "ring.gpg", "--export"]);

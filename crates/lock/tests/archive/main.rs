@@ -3,8 +3,6 @@
 mod faults;
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -31,7 +29,10 @@ impl Archive {
         let home = judge::scratch(&format!("archive-{name}"));
         judge::run(judge::tool("chmod").arg("700").arg(&home));
         let files: Arc<Mutex<Files>> = Arc::default();
-        let archive = Self { home, url: serve(files.clone()), files };
+        let served = files.clone();
+        let url =
+            fixture::serve(move |path| fixture::found(served.lock().unwrap().get(path).cloned()));
+        let archive = Self { home, url, files };
         archive.gpg(&["--quick-generate-key", "archive", "ed25519", "sign", "never"]);
         archive.gpg(&["--output", "ring.gpg", "--export"]);
         archive.publish("debian", "s", MAIN, "");
@@ -155,29 +156,6 @@ fn index(packages: &str) -> (String, Files) {
         pool.insert(location.replace('+', "%2B"), bytes);
     }
     (index, pool)
-}
-
-fn serve(files: Arc<Mutex<Files>>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
-            let first = lines.next().unwrap_or_default();
-            lines.take_while(|line| !line.is_empty()).for_each(drop);
-            let path = first.split(' ').nth(1).unwrap_or_default();
-            let file = files.lock().unwrap().get(path).cloned();
-            let status = if file.is_some() { "200 OK" } else { "404 Not Found" };
-            let body = file.unwrap_or_default();
-            let head = format!(
-                "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
-                body.len()
-            );
-            let _ = stream.write_all(&[head.as_bytes(), &body].concat());
-        }
-    });
-    url
 }
 
 #[test]

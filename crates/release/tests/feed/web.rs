@@ -1,8 +1,6 @@
 //! The same over HTTP.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpListener;
 use std::path::PathBuf;
 
 use fetch::Machine;
@@ -13,24 +11,10 @@ use crate::told;
 
 /// Serves the files below `root`; the body is made by `body`. Gives the URL.
 fn serve(root: PathBuf, body: fn(&str, Vec<u8>) -> Vec<u8>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
-            let first = lines.next().unwrap_or_default();
-            lines.take_while(|line| !line.is_empty()).for_each(drop);
-            let path = first.split(' ').nth(1).unwrap_or_default().trim_start_matches('/');
-            let (status, body) = match fs::read(root.join(path)) {
-                Ok(bytes) => ("200 OK", body(path, bytes)),
-                Err(_) => ("404 Not Found", Vec::new()),
-            };
-            let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\n\r\n");
-            // Who is cut off in the middle is not our concern.
-            let _ = stream.write_all(&[head.as_bytes(), &body].concat());
-        }
-    });
-    url
+    fixture::serve(move |path| {
+        let path = path.trim_start_matches('/');
+        fixture::found(fs::read(root.join(path)).ok().map(|bytes| body(path, bytes)))
+    })
 }
 
 #[test]
