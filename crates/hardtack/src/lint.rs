@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow, bail};
 use profile::UnitState;
+use release::KERNELS;
 use rootfs::{Finding, LINT, LINTS, Linted, Merged, Policy, Waivers};
 use store::{Store, Tree};
 
@@ -20,8 +21,6 @@ const WAY_OUT: &str = "leave packages out, or make the slot larger (`layout`; an
 /// A version may fill so many hundredths of a slot: the next ones must fit as well, and no update
 /// can make a slot larger.
 const FULL: u64 = 90;
-/// Kernel images that an ESP holds at a time: one of each slot, and the one that is being written.
-const KERNELS: u64 = 3;
 /// Copies of the boot loader: where the firmware looks by itself, and where it is installed.
 const LOADERS: u64 = 2;
 /// What a signature with its certificates adds to a program, at most.

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use anyhow::{Result, bail, ensure};
 
-use crate::channel::{Channel, Version};
+use crate::channel::{Channel, KERNELS, Version};
 use crate::forecast::forecast;
 use crate::order;
 
@@ -96,9 +96,6 @@ fn difference(known: &Version, new: &Version) -> String {
     let names: Vec<&str> = parts.map(|(name, _)| name.as_str()).collect();
     if names.is_empty() { "another layout".to_owned() } else { names.join(", ") }
 }
-
-/// Kernel images that a host's ESP holds for a moment: two installed, and one that is written.
-const KERNELS: u64 = 3;
 
 /// A host keeps the slots that it was installed with.
 fn check_fit(known: &Version, new: &Version) -> Result<()> {

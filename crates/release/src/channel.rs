@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
+use crate::{Part, Place};
+
 /// The file of a channel's directory that holds a [`Channel`].
 pub const CHANNEL_MANIFEST: &str = "manifest.json";
 
@@ -80,6 +82,25 @@ pub struct Slots {
     pub verity: u64,
     /// The signature of its root hash.
     pub signature: u64,
+}
+
+/// Kernel images that a host's ESP must have room for: two installed, and one that is written.
+pub const KERNELS: u64 = 3;
+
+impl Slots {
+    /// Bytes that a part may have where the client writes it.
+    ///
+    /// # Errors
+    /// No slot is known for it.
+    pub fn of(&self, part: &Part) -> Result<u64> {
+        Ok(match part.place {
+            Place::Partition("usr") => self.usr,
+            Place::Partition("usr-verity") => self.verity,
+            Place::Partition("usr-verity-sig") => self.signature,
+            Place::Esp => self.esp,
+            Place::Partition(other) => bail!("no slot is known for `{other}`"),
+        })
+    }
 }
 
 /// One file of a version.

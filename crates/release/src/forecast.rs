@@ -1,6 +1,6 @@
 //! Whether a slot will be full soon, from what its content grew by.
 
-use crate::channel::{Slots, Version};
+use crate::channel::{KERNELS, Slots, Version};
 
 /// How many releases ahead a slot must not be full.
 pub const AHEAD: u64 = 6;
@@ -8,15 +8,12 @@ pub const AHEAD: u64 = 6;
 /// How many of the last releases say how a part grows.
 const RELEASES: usize = 6;
 
-/// Kernel images that lie on the ESP at once: two installed and one being written.
-const UKIS: u64 = 3;
-
 /// A slot that growth fills.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forecast {
     /// The part: `usr`, `usr-verity` or `uki`.
     pub part: String,
-    /// Its size now, in bytes; of a kernel image, [`UKIS`] of them.
+    /// Its size now, in bytes; of a kernel image, [`KERNELS`] of them.
     pub size: u64,
     /// The slot's size, in bytes.
     pub slot: u64,
@@ -31,7 +28,7 @@ pub struct Forecast {
 pub fn forecast(versions: &[Version]) -> Vec<Forecast> {
     let Some(newest) = versions.last() else { return Vec::new() };
     let Slots { esp, usr, verity, signature: _ } = newest.layout;
-    let parts = [("usr", usr, 1), ("usr-verity", verity, 1), ("uki", esp, UKIS)];
+    let parts = [("usr", usr, 1), ("usr-verity", verity, 1), ("uki", esp, KERNELS)];
     let last = versions.get(versions.len().saturating_sub(RELEASES)..).unwrap_or(versions);
     let of = |(part, slot, times): (&str, u64, u64)| {
         let sizes: Vec<u64> = last

@@ -27,7 +27,7 @@ use store::Blob;
 pub use admit::{Admission, admit};
 pub use candidate::{Candidate, check_labels, loader};
 pub use channel::{
-    CHANNEL_LIMIT, CHANNEL_MANIFEST, CHANNEL_SIGNATURE, Channel, PartFile, Slots, Version,
+    CHANNEL_LIMIT, CHANNEL_MANIFEST, CHANNEL_SIGNATURE, Channel, KERNELS, PartFile, Slots, Version,
     check_name,
 };
 pub use directory::{Held, Next};

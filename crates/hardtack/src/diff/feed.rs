@@ -6,7 +6,7 @@ use std::fs::File;
 use anyhow::{Context, Result, bail, ensure};
 use inspect::Form;
 use inspect::holding::{self, Holding};
-use release::{Origin, PARTS, Part, Slots};
+use release::{Origin, PARTS, Part, Place};
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::side::{Room, Side, boots, packages};
@@ -27,12 +27,13 @@ pub(super) fn read(offered: &Offered) -> Result<Side> {
         let mut content = unpack(offered, part)?;
         let of = || format!("read part `{}` of version `{}`", part.name, version.version);
         let used = inside(part, &mut content, &mut side).with_context(of)?;
-        if let Some(size) = slot(part, &version.layout) {
-            rooms.insert(part.name.to_owned(), Room { size, used });
-        }
+        // What is on the ESP beside the kernel image, only a disk can say.
+        let (name, used) = match part.place {
+            Place::Partition(name) => (name, used),
+            Place::Esp => ("esp", None),
+        };
+        rooms.insert(name.to_owned(), Room { size: version.layout.of(part)?, used });
     }
-    // What is on the ESP beside the kernel image, only a disk can say.
-    rooms.insert("esp".to_owned(), Room { size: version.layout.esp, used: None });
     side.slots = Some(rooms);
     side.loader = Some([("sha256".to_owned(), version.loader_sha256.clone())].into());
     if side.bytes.is_none() && !version.bytes.is_empty() {
@@ -85,14 +86,4 @@ fn unpack(offered: &Offered, part: &Part) -> Result<File> {
     let mut memory = File::from(memory);
     Origin::Directory(directory.clone()).unpack(part, version, &mut memory)?;
     Ok(memory)
-}
-
-/// Bytes of a partition; a kernel image has none.
-fn slot(part: &Part, slots: &Slots) -> Option<u64> {
-    match part.name {
-        "usr" => Some(slots.usr),
-        "usr-verity" => Some(slots.verity),
-        "usr-verity-sig" => Some(slots.signature),
-        _ => None,
-    }
 }

@@ -211,21 +211,14 @@ impl Origin {
 /// What the client will write fits where it writes it; asked before anything is read.
 fn fits(part: &Part, file: &PartFile, slots: &Slots) -> Result<()> {
     let PartFile { size, content_size, .. } = file;
-    let slot = match part.place {
-        Place::Partition("usr") => slots.usr,
-        Place::Partition("usr-verity") => slots.verity,
-        Place::Partition("usr-verity-sig") => {
-            ensure!(
-                *content_size == slots.signature,
-                "it has {content_size} bytes and its slot {}: what a longer signature left there \
-                 would follow it",
-                slots.signature
-            );
-            slots.signature
-        }
-        Place::Esp => slots.esp,
-        Place::Partition(other) => bail!("no slot is known for `{other}`"),
-    };
+    let slot = slots.of(part)?;
+    if part.place == Place::Partition("usr-verity-sig") {
+        ensure!(
+            *content_size == slot,
+            "it has {content_size} bytes and its slot {slot}: what a longer signature left there \
+             would follow it"
+        );
+    }
     ensure!(*content_size <= slot, "it unpacks to {content_size} bytes, its slot has {slot}");
     if part.compressed {
         let most = content_size.saturating_add(content_size / 100).saturating_add(OVERHEAD);
