@@ -2,7 +2,7 @@
 //! grew and whether those hosts can still take it. It changes no byte of what is built.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use filesystem::Extents;
@@ -34,8 +34,10 @@ pub(crate) enum Known {
     Found,
 }
 
-/// A manifest or a map is not larger than this, in bytes.
-const TEXT_LIMIT: u64 = 256 << 20;
+/// A manifest is not larger than this, in bytes.
+const MANIFEST_LIMIT: u64 = 16 << 20;
+/// A map of `/usr` is not larger than this, in bytes.
+const EXTENTS_LIMIT: u64 = 256 << 20;
 
 /// The release in an output directory, or a version of a channel of a feed: the newest, or
 /// `#VERSION` behind the directory.
@@ -51,14 +53,7 @@ pub(crate) fn named(what: &Path) -> Result<Previous> {
         });
         return published(offered.with_context(of)?).with_context(of);
     }
-    let manifest = manifest(directory).with_context(of)?;
-    ensure!(
-        version.is_none_or(|version| version == manifest.version),
-        "`{}` is of version {}, not {}",
-        directory.display(),
-        manifest.version,
-        version.unwrap_or_default()
-    );
+    let manifest = manifest_of(directory, version).with_context(of)?;
     read(directory, &manifest, Known::Named).with_context(of)
 }
 
@@ -82,8 +77,21 @@ pub(crate) fn found(directory: &Path, version: &str) -> Option<Previous> {
     read(directory, &manifest, Known::Found).ok()
 }
 
+/// The manifest of the release in a directory, which is of that version where one is named.
+pub(crate) fn manifest_of(directory: &Path, version: Option<&str>) -> Result<Manifest> {
+    let manifest = manifest(directory)?;
+    ensure!(
+        version.is_none_or(|version| version == manifest.version),
+        "`{}` is of version {}, not {}",
+        directory.display(),
+        manifest.version,
+        version.unwrap_or_default()
+    );
+    Ok(manifest)
+}
+
 fn manifest(directory: &Path) -> Result<Manifest> {
-    let text = store::bounded(&directory.join(MANIFEST), TEXT_LIMIT)?;
+    let text = store::bounded(&directory.join(MANIFEST), MANIFEST_LIMIT)?;
     Manifest::parse(std::str::from_utf8(&text).context("read the manifest as UTF-8")?)
 }
 
@@ -94,7 +102,7 @@ fn read(directory: &Path, manifest: &Manifest, known: Known) -> Result<Previous>
         found.with_context(|| format!("its manifest names no file `*{end}`"))
     };
     let (extents, _) = named(".extents.json")?;
-    let extents = Extents::read(&store::bounded(&directory.join(extents), TEXT_LIMIT)?)?;
+    let extents = Extents::read(&store::bounded(&directory.join(extents), EXTENTS_LIMIT)?)?;
     let (_, uki) = named(".efi")?;
     Ok(Previous {
         version: manifest.version.clone(),
@@ -105,13 +113,24 @@ fn read(directory: &Path, manifest: &Manifest, known: Known) -> Result<Previous>
     })
 }
 
+/// The first disk that a release's manifest names and that lies beside it.
+pub(crate) fn disk(directory: &Path, manifest: &Manifest) -> Result<PathBuf> {
+    let names = manifest.artifacts.keys().filter(|name| {
+        let flat = !name.contains('/');
+        flat && disk::FORMATS.iter().any(|format| name.ends_with(&format!(".{}", format.extension)))
+    });
+    let mut disks = names.map(|name| directory.join(name));
+    disks.find(|disk| disk.exists()).with_context(|| {
+        format!(
+            "`{}` names no disk that lies beside it, raw or VHD",
+            directory.join(MANIFEST).display()
+        )
+    })
+}
+
 /// From the partition table of a disk: of two slots the first, since they are equal.
 fn slots(directory: &Path, manifest: &Manifest) -> Result<Slots> {
-    let names = manifest.artifacts.keys().filter(|name| !name.contains('/'));
-    let mut disks = names
-        .filter(|name| disk::FORMATS.iter().any(|of| name.ends_with(&format!(".{}", of.extension))))
-        .map(|name| directory.join(name));
-    let disk = disks.find(|disk| disk.exists()).context("find a disk, raw or VHD, beside it")?;
+    let disk = disk(directory, manifest)?;
     let of = || format!("read `{}`", disk.display());
     let mut file = File::open(&disk).with_context(of)?;
     let table = inspect::gpt::read(&mut file).with_context(of)?;

@@ -10,11 +10,11 @@ use inspect::holding::{FoundPackage, Holding};
 use inspect::uki::FoundUki;
 use inspect::{Form, FoundImage, FoundSlot, Window};
 use lock::Lock;
-use release::{MANIFEST, Manifest};
+use release::MANIFEST;
 use serde::Serialize;
 
 use super::{feed, usr};
-use crate::{offered, say};
+use crate::{offered, previous, say};
 
 /// What one side says. `None` is what its form cannot say.
 #[derive(Default)]
@@ -88,7 +88,7 @@ pub(super) struct Room {
     pub(super) used: Option<u64>,
 }
 
-/// A lock, a manifest or a list is not larger than this, in bytes.
+/// A lock or a list is not larger than this, in bytes.
 const TEXT_LIMIT: u64 = 16 << 20;
 
 /// Reads `what`: an image, a release's directory, a feed's channel or a lock, each with `#VERSION`
@@ -158,26 +158,8 @@ fn lock(lock: &Lock) -> Side {
 
 /// The first disk that a release's manifest names and that lies beside it.
 fn release(directory: &Path, version: Option<&str>) -> Result<Side> {
-    let path = directory.join(MANIFEST);
-    let of = || format!("read `{}`", path.display());
-    let size = fs::metadata(&path).with_context(of)?.len();
-    if size > TEXT_LIMIT {
-        bail!("`{}` has {size} bytes, {TEXT_LIMIT} are read", path.display());
-    }
-    let manifest = Manifest::parse(&fs::read_to_string(&path).with_context(of)?)?;
-    if let Some(version) = version.filter(|version| *version != manifest.version) {
-        bail!("`{}` is of version {}, not {version}", path.display(), manifest.version);
-    }
-    let names = manifest.artifacts.keys().filter(|name| {
-        let known = disk::FORMATS.iter().map(|format| format.extension);
-        let flat = !name.contains('/');
-        flat && known.into_iter().any(|end| name.ends_with(&format!(".{end}")))
-    });
-    let mut disks = names.map(|name| directory.join(name));
-    let disk = disks.find(|disk| disk.exists()).with_context(|| {
-        format!("`{}` names no disk that lies beside it, raw or VHD", path.display())
-    })?;
-    let mut side = file(&disk, Some(&manifest.version))?;
+    let manifest = previous::manifest_of(directory, version)?;
+    let mut side = file(&previous::disk(directory, &manifest)?, Some(&manifest.version))?;
     side.form = "release";
     Ok(side)
 }
