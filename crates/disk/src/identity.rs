@@ -3,7 +3,7 @@
 //! The Discoverable Partitions Specification derives those of `/usr` from its root hash; all
 //! others come from the lock's seed, by purpose, so that every build ships the same ones.
 
-use store::Seed;
+use store::{Digest, Seed};
 use uuid::Uuid;
 
 use crate::{Role, Row, Slot};
@@ -36,8 +36,7 @@ pub fn hash_uuid(root_hash: &[u8; 32]) -> String {
 /// The partition UUID of the signature of `/usr`: another one for each root hash, since two versions
 /// lie on one disk (UEFI 2.10, section 5.3.3: unique for each partition).
 pub fn signature_uuid(seed: Seed, root_hash: &[u8; 32]) -> String {
-    let root_hash: String = root_hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    derived(seed, &format!("partition usr-verity-sig of {root_hash}"))
+    derived(seed, &format!("partition usr-verity-sig of {}", Digest(*root_hash)))
 }
 
 /// The UUID that `row` gets in an image whose `/usr` has `root_hash`.
