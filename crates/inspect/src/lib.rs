@@ -14,7 +14,7 @@ pub mod gpt;
 pub mod holding;
 mod image;
 pub mod kinds;
-mod loader;
+pub mod loader;
 mod look;
 mod origins;
 pub mod pe;

@@ -34,7 +34,7 @@ pub(crate) fn twice<'a>(paths: impl Iterator<Item = &'a str>) -> Vec<String> {
         else {
             continue;
         };
-        versions.entry(uncounted(stem).to_owned()).or_default().push(path);
+        versions.entry(tries(stem).0.to_owned()).or_default().push(path);
     }
     let several = versions.into_values().filter(|paths| paths.len() > 1);
     several
@@ -42,16 +42,16 @@ pub(crate) fn twice<'a>(paths: impl Iterator<Item = &'a str>) -> Vec<String> {
         .collect()
 }
 
-/// A name without its counter, `+LEFT` or `+LEFT-DONE`.
-fn uncounted(stem: &str) -> &str {
+/// A kernel image's name without `.efi` and counter, and the tries that are left where the loader
+/// counts them: `name+LEFT-DONE` or `name+LEFT`.
+pub fn tries(stem: &str) -> (&str, Option<u32>) {
     let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    match stem.rsplit_once('+') {
-        Some((name, counter)) => {
-            let (left, done) = counter.split_once('-').unwrap_or((counter, "0"));
-            if number(left) && number(done) { name } else { stem }
-        }
-        None => stem,
-    }
+    let counted = stem.rsplit_once('+').and_then(|(name, counter)| {
+        let (left, done) = counter.split_once('-').unwrap_or((counter, "0"));
+        let left = left.parse().ok().filter(|_| number(left) && number(done))?;
+        Some((name, Some(left)))
+    });
+    counted.unwrap_or((stem, None))
 }
 
 #[cfg(test)]
@@ -63,6 +63,16 @@ mod tests {
         assert!(pinned("timeout 0\neditor no\n# default a\n").is_empty());
         for bad in ["default a_1.efi", "timeout 0\n  default\ta*", "preferred @saved"] {
             assert_eq!(pinned(bad).len(), 1, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_counter_is_read_from_a_name() {
+        for (stem, left) in [("a_2+1-0", 1), ("a_2+0-1", 0), ("a_2+3", 3)] {
+            assert_eq!(tries(stem), ("a_2", Some(left)));
+        }
+        for stem in ["a_2", "a_2+x", "a_2+", "a_2+1-", "a_2+1-x", "a_2++1-0x", "a_2+-1"] {
+            assert_eq!(tries(stem), (stem, None));
         }
     }
 

@@ -57,13 +57,9 @@ fn number(text: &[u8]) -> &[u8] {
     &text[text.iter().position(|byte| *byte != b'0').unwrap_or(text.len())..]
 }
 
-/// The tries that a file name leaves: `name+LEFT-DONE.efi` or `name+LEFT.efi`.
+/// The tries that a kernel image's file name leaves, where they are counted.
 pub(crate) fn tries_left(file: &str) -> Option<u32> {
-    let stem = file.get(..file.len().checked_sub(4)?)?;
-    let counter = stem.rsplit_once('+')?.1;
-    let left = counter.split_once('-').map_or(counter, |(left, _)| left);
-    let digits = !left.is_empty() && left.bytes().all(|byte| byte.is_ascii_digit());
-    if digits { left.parse().ok() } else { None }
+    inspect::loader::tries(file.get(..file.len().checked_sub(4)?)?).1
 }
 
 #[cfg(test)]
