@@ -123,8 +123,7 @@ impl Stage {
     }
 
     /// A machine with that disk alone, and one processor: machines run two at a time, and of one
-    /// that is emulated a second processor waits for the first more than it does (a boot took 141 s
-    /// of this machine's processors with two and 87 s with one, beside other work).
+    /// that is emulated a second processor waits for the first more than it does.
     pub(crate) fn machine(&self, console: Console) -> Machine {
         Machine {
             folder: self.folder.clone(),

@@ -22,6 +22,7 @@ mod judge;
 mod judges;
 mod locked;
 mod mirrors;
+mod monitor;
 mod more;
 mod pairs;
 mod powercut;

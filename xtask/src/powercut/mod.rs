@@ -74,7 +74,6 @@ pub(crate) fn prefixes(base: &Path, writes: &Path) -> Result<String> {
 
 /// After how many entries of the log a flush ended a change of the partition.
 pub(crate) fn boundaries(base: &Path, writes: &Path, partition: u32) -> Result<Vec<usize>> {
-    compile()?;
     let mut list = checker()?;
     list.arg("boundaries").args([base, writes]).args(["--partition", &partition.to_string()]);
     let text = String::from_utf8(read(&mut list)?).context("read the boundaries")?;
@@ -96,7 +95,7 @@ fn files(base: &Path, writes: &Path) -> Result<()> {
 }
 
 /// The checker is an example of the crate whose readers it uses: this program uses no crate.
-fn compile() -> Result<()> {
+pub(crate) fn compile() -> Result<()> {
     let mut build = cargo();
     build.args(["build", "--quiet", "--package", "inspect", "--example", "powercut"]);
     run(&mut build).context("build the checker")

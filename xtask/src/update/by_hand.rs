@@ -29,8 +29,9 @@ pub(crate) fn show(ground: &Ground) -> Result<String> {
     let mut host = Host::start("by-hand", &one.baked.disk, &feed.folder)?;
     committed(&host.up()?, id, "1", &A)?;
     host.ask(ADD)?;
-    if users(&mut host)? != ["byhand:x:4000"] {
-        bail!("version 1 is not what this begins with: {:?}", users(&mut host)?);
+    let begins = there(&mut host)?;
+    if begins != ["byhand:x:4000", "file"] {
+        bail!("version 1 is not what this begins with: {begins:?}");
     }
 
     let mut seen = vec![install(&mut host, &feed, id, "2", &B)?];
@@ -42,14 +43,14 @@ pub(crate) fn show(ground: &Ground) -> Result<String> {
         "mkdir -p /etc/systemd/system/{MUST}.d
          printf '[Service]\\nExecStart=\\nExecStart=/usr/bin/false\\n' > /etc/systemd/system/{MUST}.d/by-hand.conf"
     ))?;
-    let before = kernels(&host);
+    let before = host.kernels();
     host.order("systemctl --no-block reboot");
     let broken = host.up()?;
     stays(&broken)?;
     // Longer than any restart that a gate would ask for takes.
     let later = host.ask("sleep 150; tell up \"$(systemctl is-system-running)\"")?;
-    if later.get("up") != "degraded" || kernels(&host) != before + 1 {
-        bail!("a kept version was restarted: {} kernels, {later:?}", kernels(&host) - before);
+    if later.get("up") != "degraded" || host.kernels() != before + 1 {
+        bail!("a kept version was restarted: {} kernels, {later:?}", host.kernels() - before);
     }
     seen.push(format!("both users there, with {MUST} broken by hand 2 stays up, degraded"));
 
@@ -63,10 +64,6 @@ pub(crate) fn show(ground: &Ground) -> Result<String> {
     Ok(format!("{}, blessed", seen.join(", ")))
 }
 
-fn kernels(host: &Host) -> usize {
-    host.console().matches("Linux version").count()
-}
-
 fn stays(facts: &Facts) -> Result<()> {
     let as_wanted = facts.get("version") == "2"
         && facts.get("state") == "degraded"
@@ -78,30 +75,24 @@ fn stays(facts: &Facts) -> Result<()> {
     Ok(())
 }
 
-/// Both users and the file, each with its id.
+/// Both users, each with its id, and the file.
 fn both(host: &mut Host) -> Result<()> {
     let (name, id) = NEWCOMER;
-    let wanted = ["byhand:x:4000".to_owned(), format!("{name}:x:{id}"), "file".to_owned()];
-    let mut told = users(host)?;
-    told.extend(
-        host.ask("grep -qx kept /etc/by-hand && tell file kept")?
-            .all("file")
-            .iter()
-            .map(|_| "file".to_owned()),
-    );
-    if told != wanted {
-        bail!("the host has {told:?}, not {wanted:?}");
+    let told = there(host)?;
+    if told != ["byhand:x:4000".to_owned(), format!("{name}:x:{id}"), "file".to_owned()] {
+        bail!("the host has {told:?}");
     }
     Ok(())
 }
 
-/// The two users' names and ids, which passwd and group must agree on, and shadow must know.
-fn users(host: &mut Host) -> Result<Vec<String>> {
+/// Names and ids of the two users, on which passwd and group agree, and the file: what there is.
+fn there(host: &mut Host) -> Result<Vec<String>> {
     let name = NEWCOMER.0;
     let told = host.ask(&format!(
         "grep -hE '^(byhand|{name}):' /etc/passwd | while IFS=: read -r name x id rest; do
-             grep -q \"^$name:x:$id:\" /etc/group && tell user \"$name:x:$id\"
-         done"
+             grep -q \"^$name:x:$id:\" /etc/group && tell there \"$name:x:$id\"
+         done
+         grep -qx kept /etc/by-hand && tell there file"
     ))?;
-    Ok(told.all("user").to_vec())
+    Ok(told.all("there").to_vec())
 }

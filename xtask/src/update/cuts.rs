@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::boot::Stage;
 use crate::pairs::pairs;
-use crate::powercut::{boundaries, cut, record};
+use crate::powercut::{boundaries, compile, cut, record};
 use crate::update::Ground;
 use crate::update::host::Host;
 use crate::update::story::{A, B, committed, finish, install};
@@ -22,6 +22,7 @@ const PARTITIONS: [u32; 5] = [1, 5, 6, 7, 8];
 pub(crate) fn show(ground: &Ground) -> Result<String> {
     let id = ground.profile.as_str();
     let (one, two) = (ground.version("1", Kind::Good)?, ground.version("2", Kind::Good)?);
+    compile()?;
     let feed = Feed::of(id, "cuts", &[&two])?;
     let mut host = Host::recorded("cuts", &one.baked.disk, &feed.folder)?;
     committed(&host.up()?, id, "1", &A)?;
@@ -66,7 +67,7 @@ fn booted(id: &str, number: usize, raw: &Path, feed: &Feed) -> Result<String> {
         "2" => committed(&facts, id, "2", &B)?,
         other => bail!("version {other:?} came up"),
     }
-    let kernels = host.console().matches("Linux version").count();
+    let kernels = host.kernels();
     finish(host);
     Ok(format!("version {version} up and kept, kernel {kernels}"))
 }

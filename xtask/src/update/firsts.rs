@@ -11,11 +11,10 @@ use crate::boot::{Stage, starts};
 use crate::disk::{self, Esp};
 use crate::pairs::pairs;
 use crate::qemu::Console;
-use crate::run::target;
 use crate::update::Ground;
 use crate::update::host::Host;
 use crate::update::story::{A, committed, finish};
-use crate::update::versions::Kind;
+use crate::update::versions::{Feed, Kind};
 
 /// Boots of one kind.
 const COUNT: usize = 10;
@@ -58,7 +57,7 @@ pub(crate) fn show(way: &Way, ground: &Ground) -> Result<String> {
     let id = ground.profile.as_str();
     let good = ground.version("1", Kind::Good)?.baked.disk;
     let folder = disk::folder(Stage::folder(&format!("first-{}", way.name)))?;
-    let feed = disk::folder(target().join("update").join(id).join("feeds").join("none"))?;
+    let feed = Feed::of(id, &format!("first-{}", way.name), &[])?;
     let trial = folder.join("trial.raw");
     disk::copy(&good, &trial)?;
     Esp::of(&trial)?
@@ -69,11 +68,10 @@ pub(crate) fn show(way: &Way, ground: &Ground) -> Result<String> {
         let mut machine = stage.machine(Console::Log);
         machine.processors = way.processors;
         let start = std::time::Instant::now();
-        let mut host = Host::lead(stage, machine, &feed)?;
+        let mut host = Host::lead(stage, machine, &feed.folder)?;
         committed(&host.up()?, id, "1", &A)?;
         let seconds = start.elapsed().as_secs();
-        let console = host.console();
-        let (kernels, starts) = (console.matches("Linux version").count(), starts(&console));
+        let (kernels, starts) = (host.kernels(), starts(&host.console()));
         if (kernels, starts) != (1, 1) {
             bail!("{kernels} kernels and {starts} loaders were started");
         }

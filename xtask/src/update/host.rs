@@ -54,12 +54,6 @@ impl Host {
         Ok(Host { writes: Some(writes), ..Host::lead(stage, machine, feed)? })
     }
 
-    /// Starts the stage's disk once more, as the last machine left it.
-    pub(crate) fn lead_alone(stage: Stage, feed: &Path) -> Result<Host> {
-        let machine = stage.machine(Console::Log);
-        Host::lead(stage, machine, feed)
-    }
-
     /// Starts a machine of that stage, whose drives may be others than the stage's own.
     pub(crate) fn lead(stage: Stage, mut machine: Machine, feed: &Path) -> Result<Host> {
         let server = Server::start(feed)?;
@@ -107,6 +101,11 @@ impl Host {
     /// Everything that the console said.
     pub(crate) fn console(&self) -> String {
         crate::console::plain(&text(&self.running.console))
+    }
+
+    /// How many kernels were started so far.
+    pub(crate) fn kernels(&self) -> usize {
+        self.console().matches("Linux version").count()
     }
 
     fn wait(&mut self, patience: Patience, what: &str, done: &dyn Fn(&str) -> bool) -> Result<()> {

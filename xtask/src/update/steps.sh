@@ -14,10 +14,11 @@ serial() { cat "$(readlink -f "/sys/dev/block/$1/..")/serial"; }
 lies_on() {
     # Access mounts the ESP.
     ls /boot > /dev/null
-    for place in / /boot; do tell lies_on "$place $(serial "$(mountpoint --fs-devno "$place")")"; done
+    tell lies_on "root $(serial "$(mountpoint --fs-devno /)")"
     set -- $(dmsetup table usr)
     tell lies_on "usr $(serial "$5")"
     tell lies_on "hashes $(serial "$6")"
+    tell lies_on "esp $(serial "$(mountpoint --fs-devno /boot)")"
 }
 
 # What an update may change, one line each.

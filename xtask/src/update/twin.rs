@@ -1,14 +1,12 @@
 //! A second disk on an older version beside the host's own: a copy as it was baked, or the same
 //! host's from before an update. Whatever updates writes to the disk that the firmware started.
 
-use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use crate::guest::SYSTEM;
+use crate::guest::{self, SYSTEM};
+use crate::monitor::order;
 use crate::qemu::{self, Console, Drive, PLUG};
 use crate::run::{read, tool};
 use crate::update::Ground;
@@ -55,7 +53,8 @@ pub(crate) fn show(name: &str, comes: Comes, ground: &Ground) -> Result<String> 
         let copy = stage.folder.join("before.qcow2");
         std::fs::copy(&stage.overlay, &copy).context("copy the disk before the update")?;
         snapshot = Some(copy);
-        host = Host::lead_alone(stage, &feed.folder)?;
+        let machine = stage.machine(Console::Log);
+        host = Host::lead(stage, machine, &feed.folder)?;
         committed(&host.up()?, id, "1", &A)?;
     }
     let mut seen = vec![install(&mut host, &feed, id, "2", &B)?];
@@ -120,8 +119,7 @@ fn both(host: &mut Host) -> Result<()> {
     )?;
     let mut disks = told.all("disk").to_vec();
     disks.sort_unstable();
-    let wanted = ["/", "/boot", "usr", "hashes"].map(|part| format!("{part} {SYSTEM}"));
-    if disks != [SYSTEM, TWIN] || told.all("lies_on") != wanted {
+    if disks != [SYSTEM, TWIN] || !guest::one_disk(&told).ok {
         bail!("not two disks, or not everything on the host's own: {told:?}");
     }
     Ok(())
@@ -145,37 +143,4 @@ fn untouched(overlay: &Path, below: &Path) -> Result<()> {
     let mut compare = tool("qemu-img")?;
     compare.args(["compare", "-f", "qcow2", "-F", format]).arg(overlay).arg(below);
     read(&mut compare).map(drop).context("compare the twin with what it was")
-}
-
-/// Gives QEMU an order of its human monitor; an error when it answers anything.
-fn order(socket: &PathBuf, order: &str) -> Result<()> {
-    const PROMPT: &str = "(qemu) ";
-    let of = || format!("tell QEMU `{order}`");
-    let mut monitor = UnixStream::connect(socket).with_context(of)?;
-    monitor.set_read_timeout(Some(Duration::from_secs(1))).with_context(of)?;
-    let mut said = String::new();
-    let mut until = |prompts: usize, monitor: &mut UnixStream| -> Result<String> {
-        let start = Instant::now();
-        let mut piece = [0; 4096];
-        while said.matches(PROMPT).count() < prompts {
-            if start.elapsed() > Duration::from_secs(60) {
-                bail!("QEMU does not answer: {said:?}");
-            }
-            if let Ok(count) = monitor.read(&mut piece) {
-                said.push_str(&String::from_utf8_lossy(piece.get(..count).unwrap_or_default()));
-            }
-        }
-        Ok(said.clone())
-    };
-    until(1, &mut monitor).with_context(of)?;
-    monitor.write_all(format!("{order}\n").as_bytes()).with_context(of)?;
-    let said = until(2, &mut monitor).with_context(of)?;
-    // The order's echo, and what `drive_add` says when it worked.
-    let answer = crate::console::plain(&said);
-    let errors =
-        answer.lines().find(|line| line.starts_with("Error") || line.contains("not found"));
-    match errors {
-        Some(error) => Err(anyhow::Error::msg(error.to_owned())).with_context(of),
-        None => Ok(()),
-    }
 }

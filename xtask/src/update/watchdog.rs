@@ -3,14 +3,11 @@
 use anyhow::{Result, bail};
 
 use crate::boot::Stage;
-use crate::console::plain;
-use crate::disk;
 use crate::qemu::Console;
-use crate::run::target;
 use crate::update::Ground;
 use crate::update::host::Host;
 use crate::update::story::{A, committed, finish};
-use crate::update::versions::Kind;
+use crate::update::versions::{Feed, Kind};
 
 /// The watchdog of QEMU's and of many real machines: it resets them.
 const DEVICE: &[&str] = &["i6300esb"];
@@ -22,11 +19,11 @@ const HANG: &str = "echo 0 > /proc/sys/kernel/panic; echo c > /proc/sysrq-trigge
 pub(crate) fn show(ground: &Ground) -> Result<String> {
     let id = ground.profile.as_str();
     let one = ground.version("1", Kind::Good)?;
-    let feed = disk::folder(target().join("update").join(id).join("feeds").join("none"))?;
+    let feed = Feed::of(id, "watchdog", &[])?;
     let stage = Stage::set("update-watchdog", &one.baked.disk, None)?;
     let mut machine = stage.machine(Console::Log);
     machine.devices = DEVICE;
-    let mut host = Host::lead(stage, machine, &feed)?;
+    let mut host = Host::lead(stage, machine, &feed.folder)?;
     committed(&host.up()?, id, "1", &A)?;
     let armed = host.ask(
         "tell driver \"$(cat /sys/class/watchdog/watchdog0/identity)\"
@@ -40,7 +37,7 @@ pub(crate) fn show(ground: &Ground) -> Result<String> {
     host.order(HANG);
     committed(&host.up()?, id, "1", &A)?;
     let seconds = start.elapsed().as_secs();
-    let console = plain(&host.console());
+    let console = host.console();
     if console.contains("Rebooting in") || !console.contains("sysrq triggered crash") {
         bail!("the kernel did not hang, or restarted by itself");
     }
