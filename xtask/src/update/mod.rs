@@ -17,11 +17,12 @@ mod versions;
 mod watchdog;
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
 pub(crate) use pipe::pipe;
@@ -202,10 +203,10 @@ pub(crate) fn update(options: &Options) -> Result<()> {
     compile()?;
     let ground =
         Ground::new(&options.profile, if options.short { Depth::Short } else { Depth::Whole });
-    let done = Mutex::new(Done::read(&ground, options.again)?);
+    let done = Done::of(&ground, options.again)?;
     let outcomes = pairs(chosen, |case| {
         let name = &case.name;
-        if options.full && locked(&done).has(name) {
+        if options.full && done.has(name) {
             println!("done    {name} (in an earlier run)");
             return Ok(());
         }
@@ -217,7 +218,7 @@ pub(crate) fn update(options: &Options) -> Result<()> {
             Ok(seen) => {
                 println!("ok      {name} in {seconds} s: {seen}");
                 if !options.short {
-                    locked(&done).add(name, seconds, &seen)?;
+                    done.add(name, seconds, &seen)?;
                 }
                 Ok(())
             }
@@ -235,29 +236,36 @@ pub(crate) fn update(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// What went well, kept between runs as long as the images stay the same.
+/// What went well, kept between runs as long as the images stay the same. Runs side by side add to
+/// one file.
 struct Done {
     file: PathBuf,
-    text: String,
 }
 
 impl Done {
-    fn read(ground: &Ground, again: bool) -> Result<Done> {
+    fn of(ground: &Ground, again: bool) -> Result<Done> {
         let file = target().join("update").join(&ground.profile).join("done");
         let root_hash = ground.version("1", Kind::Good)?.baked.root_hash.unwrap_or_default();
-        let text = std::fs::read_to_string(&file).unwrap_or_default();
-        let same = text.lines().next() == Some(root_hash.as_str());
-        let text = if same && !again { text } else { format!("{root_hash}\n") };
-        Ok(Done { file, text })
+        let done = Done { file };
+        if again || done.text().lines().next() != Some(root_hash.as_str()) {
+            versions::put(&done.file, format!("{root_hash}\n").as_bytes())?;
+        }
+        Ok(done)
+    }
+
+    fn text(&self) -> String {
+        std::fs::read_to_string(&self.file).unwrap_or_default()
     }
 
     fn has(&self, name: &str) -> bool {
-        self.text.lines().any(|line| line.split('\t').next() == Some(name))
+        self.text().lines().any(|line| line.split('\t').next() == Some(name))
     }
 
-    fn add(&mut self, name: &str, seconds: u64, seen: &str) -> Result<()> {
-        self.text.push_str(&format!("{name}\t{seconds} s\t{seen}\n"));
-        versions::put(&self.file, self.text.as_bytes())
+    fn add(&self, name: &str, seconds: u64, seen: &str) -> Result<()> {
+        let line = format!("{name}\t{seconds} s\t{seen}\n");
+        let file = std::fs::OpenOptions::new().append(true).open(&self.file);
+        file.and_then(|mut file| file.write_all(line.as_bytes()))
+            .with_context(|| format!("note in `{}` what went well", self.file.display()))
     }
 }
 

@@ -73,8 +73,8 @@ while :; do
         script=$(cat <&3)
         exec 3>&-
         if [ -n "$script" ]; then
-            # Each script says itself that it is done.
-            eval "$script"
+            # Each script says itself that it is done; what it names is its own.
+            (eval "$script")
             continue
         fi
     fi

@@ -114,7 +114,7 @@ pub(crate) fn show(name: &str, comes: Comes, ground: &Ground) -> Result<String> 
 fn both(host: &mut Host) -> Result<()> {
     let told = host.ask(
         "udevadm settle
-         for disk in /sys/block/vd*; do tell disk \"$(cat $disk/serial)\"; done
+         for block in /sys/block/vd*; do tell disk \"$(cat $block/serial)\"; done
          lies_on",
     )?;
     let mut disks = told.all("disk").to_vec();
