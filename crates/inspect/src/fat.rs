@@ -141,6 +141,18 @@ impl FoundVolume {
         Ok(content)
     }
 
+    /// The bytes of a file as far as its chain of clusters goes: all of them, or fewer where the
+    /// chain breaks off.
+    pub fn beginning<D: Read + Seek>(&self, device: &mut D, path: &str) -> Result<Vec<u8>> {
+        let file = self.files.get(path).with_context(|| format!("no file `{path}`"))?;
+        let size = u64::from(file.size).min(CONTENT_LIMIT) as usize;
+        let (mut chain, _) = self.walk(file.first);
+        chain.truncate(size.div_ceil(self.cluster as usize));
+        let mut bytes = self.chain_bytes(device, &chain)?;
+        bytes.truncate(size);
+        Ok(bytes)
+    }
+
     /// Where on the volume the clusters of a file lie, in the file's order: first byte and length,
     /// neighbours as one.
     pub fn extents(&self, path: &str) -> Result<Vec<(u64, u64)>> {
@@ -150,6 +162,12 @@ impl FoundVolume {
 
     /// The clusters from `first` to the end of its chain; none for 0.
     fn chain(&self, first: u32) -> Result<Vec<u32>> {
+        let (clusters, broken) = self.walk(first);
+        broken.map_or(Ok(clusters), |why| bail!("{why}"))
+    }
+
+    /// The clusters from `first` on, and why they do not come to an end, if so.
+    fn walk(&self, first: u32) -> (Vec<u32>, Option<String>) {
         let end = match self.kind {
             Kind::Fat12 => 0xff8,
             Kind::Fat16 => 0xfff8,
@@ -158,19 +176,21 @@ impl FoundVolume {
         let mut clusters = Vec::new();
         let mut at = first;
         while at != 0 && at < end {
-            if at < 2 || at >= self.clusters + 2 {
-                bail!("cluster {at} is not on the volume");
-            }
+            let next = self.next.get(at as usize).copied();
+            let Some(next) = next.filter(|_| (2..self.clusters + 2).contains(&at)) else {
+                return (clusters, Some(format!("cluster {at} is not on the volume")));
+            };
             if clusters.len() as u64 > u64::from(self.clusters) {
-                bail!("the chain from cluster {first} loops");
+                return (clusters, Some(format!("the chain from cluster {first} loops")));
             }
             clusters.push(at);
-            at = *self.next.get(at as usize).context("follow a chain")?;
+            at = next;
             if at == 0 {
-                bail!("the chain from cluster {first} ends in free space");
+                let why = format!("the chain from cluster {first} ends in free space");
+                return (clusters, Some(why));
             }
         }
-        Ok(clusters)
+        (clusters, None)
     }
 
     fn chain_bytes<D: Read + Seek>(&self, device: &mut D, chain: &[u32]) -> Result<Vec<u8>> {

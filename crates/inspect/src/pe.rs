@@ -69,8 +69,19 @@ const SECTIONS_LIMIT: u16 = 96;
 const CHECKSUM: usize = 64;
 const SECURITY: usize = 144;
 
-/// Reads a PE32+ image; ranges beyond the file and sections that share bytes are errors.
-pub fn read(file: &[u8]) -> Result<FoundPe> {
+/// The section table of a PE32+ image, of which no more than the headers need be there.
+pub fn sections(file: &[u8]) -> Result<Vec<FoundSection>> {
+    let (coff, optional) = headers(file)?;
+    let size = usize::from(u16_at(file, coff + 16)?);
+    let count = u16_at(file, coff + 2)?;
+    if count > SECTIONS_LIMIT {
+        bail!("{count} sections");
+    }
+    (0..usize::from(count)).map(|index| section(file, optional + size + 40 * index)).collect()
+}
+
+/// Where the COFF header and the optional header begin.
+fn headers(file: &[u8]) -> Result<(usize, usize)> {
     if slice(file, 0, 2)? != b"MZ" {
         bail!("no DOS header");
     }
@@ -80,22 +91,20 @@ pub fn read(file: &[u8]) -> Result<FoundPe> {
         bail!("no PE header");
     }
     let optional = coff.checked_add(20).context("place the optional header")?;
-    let optional_size = usize::from(u16_at(file, coff + 16)?);
     if u16_at(file, optional)? != 0x20b {
         bail!("not a PE32+ image");
     }
-    let fields = slice(file, optional, optional_size)?;
+    Ok((coff, optional))
+}
+
+/// Reads a PE32+ image; ranges beyond the file and sections that share bytes are errors.
+pub fn read(file: &[u8]) -> Result<FoundPe> {
+    let (coff, optional) = headers(file)?;
+    let fields = slice(file, optional, usize::from(u16_at(file, coff + 16)?))?;
     if u32_at(fields, 108)? < 5 {
         bail!("the image has no place for certificates");
     }
-    let count = u16_at(file, coff + 2)?;
-    if count > SECTIONS_LIMIT {
-        bail!("{count} sections");
-    }
-    let mut sections = Vec::new();
-    for index in 0..usize::from(count) {
-        sections.push(section(file, optional + optional_size + 40 * index)?);
-    }
+    let sections = sections(file)?;
     let size_of_headers = u32_at(fields, 60)?;
     apart(&sections, size_of_headers, file.len())?;
     let certificates_at = u64::from(u32_at(fields, SECURITY)?);
@@ -116,6 +125,19 @@ pub fn read(file: &[u8]) -> Result<FoundPe> {
     })
 }
 
+/// The content of the section `name` in `file`, without padding.
+pub(crate) fn content<'a>(
+    sections: &[FoundSection],
+    file: &'a [u8],
+    name: &str,
+) -> Result<Option<&'a [u8]>> {
+    let Some(section) = sections.iter().find(|section| section.name == name) else {
+        return Ok(None);
+    };
+    let size = section.size.min(section.virtual_size);
+    slice(file, usize::try_from(section.offset)?, usize::try_from(size)?).map(Some)
+}
+
 /// `WIN_CERT_TYPE_PKCS_SIGNED_DATA`.
 const SIGNED_DATA: u16 = 2;
 
@@ -133,11 +155,7 @@ impl FoundPe {
 
     /// The content of the section `name` in `file`, without padding.
     pub fn content<'a>(&self, file: &'a [u8], name: &str) -> Result<Option<&'a [u8]>> {
-        let Some(section) = self.sections.iter().find(|section| section.name == name) else {
-            return Ok(None);
-        };
-        let size = section.size.min(section.virtual_size);
-        slice(file, usize::try_from(section.offset)?, usize::try_from(size)?).map(Some)
+        content(&self.sections, file, name)
     }
 
     /// What firmware with memory protection wants: sections in ascending order on pages of their

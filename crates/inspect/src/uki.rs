@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::bytes::sha256;
-use crate::pe::{self, FoundPe};
+use crate::pe::{self, FoundPe, FoundSection};
 use crate::signature::FoundSignature;
 
 /// A unified kernel image.
@@ -50,9 +50,17 @@ pub fn is_uki(image: &FoundPe) -> bool {
     has(".linux") && has(".osrel")
 }
 
+/// `.osrel` of a unified kernel image, by key, quotes taken away. Nothing behind that section is
+/// read: `file` may be the beginning of one.
+pub fn os_release(file: &[u8]) -> Result<BTreeMap<String, String>> {
+    let text = text(file, &pe::sections(file)?, ".osrel")?;
+    let text = text.context("the image has no section `.osrel`")?;
+    Ok(text.lines().filter_map(assignment).collect())
+}
+
 fn view(file: &[u8], image: &FoundPe) -> Result<FoundUki> {
     image.content(file, ".linux")?.context("the image has no section `.linux`")?;
-    let os_release = text(file, image, ".osrel")?.context("the image has no section `.osrel`")?;
+    let os_release = os_release(file)?;
     let mut sections = BTreeMap::new();
     for section in &image.sections {
         let content = image.content(file, &section.name)?.unwrap_or_default();
@@ -62,10 +70,13 @@ fn view(file: &[u8], image: &FoundPe) -> Result<FoundUki> {
         );
     }
     Ok(FoundUki {
-        os_release: os_release.lines().filter_map(assignment).collect(),
-        command_line: text(file, image, ".cmdline")?.unwrap_or_default().trim().to_owned(),
-        kernel: text(file, image, ".uname")?.map(|text| text.trim().to_owned()),
-        sbat: text(file, image, ".sbat")?,
+        os_release,
+        command_line: text(file, &image.sections, ".cmdline")?
+            .unwrap_or_default()
+            .trim()
+            .to_owned(),
+        kernel: text(file, &image.sections, ".uname")?.map(|text| text.trim().to_owned()),
+        sbat: text(file, &image.sections, ".sbat")?,
         sections,
         signatures: image.signatures(file)?,
         digest: image.digest.clone(),
@@ -91,8 +102,8 @@ impl FoundUki {
     }
 }
 
-fn text(file: &[u8], image: &FoundPe, name: &str) -> Result<Option<String>> {
-    let Some(content) = image.content(file, name)? else { return Ok(None) };
+fn text(file: &[u8], sections: &[FoundSection], name: &str) -> Result<Option<String>> {
+    let Some(content) = pe::content(sections, file, name)? else { return Ok(None) };
     let text = String::from_utf8(content.to_vec())
         .with_context(|| format!("read section `{name}` as text"))?;
     Ok(Some(text.trim_end_matches('\0').to_owned()))

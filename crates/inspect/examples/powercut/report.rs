@@ -20,8 +20,8 @@ pub(crate) struct Report {
     looks: BTreeMap<Kind, u64>,
     /// How often each kernel came up, and how often after others had failed.
     boots: BTreeMap<String, (u64, u64)>,
-    /// How often a kernel's name had no content.
-    empty: BTreeMap<String, u64>,
+    /// How often the loader passed over a kernel's name.
+    passed: BTreeMap<String, u64>,
     /// How many cuts nothing comes up from, by the like of the reason.
     violations: BTreeMap<String, Violation>,
 }
@@ -60,8 +60,8 @@ pub(crate) fn check(
             *boots += 1;
             *after += u64::from(!start.fallen.is_empty());
         }
-        for name in start.empty {
-            *report.empty.entry(name).or_default() += 1;
+        for name in start.passed {
+            *report.passed.entry(name).or_default() += 1;
         }
         if let Some(why) = start.violation {
             let found = report.violations.entry(like(&why)).or_insert_with(|| {
@@ -97,8 +97,8 @@ impl Report {
             }
         }
         let (looks, boots) = (BTreeMap::new(), BTreeMap::new());
-        let (empty, violations) = (BTreeMap::new(), BTreeMap::new());
-        Report { log: counts, looks, boots, empty, violations }
+        let (passed, violations) = (BTreeMap::new(), BTreeMap::new());
+        Report { log: counts, looks, boots, passed, violations }
     }
 
     /// How many cuts were looked at.
@@ -130,10 +130,10 @@ impl Report {
         self.looks.get(&kind).copied().unwrap_or(0)
     }
 
-    /// How often a kernel's name had no content.
+    /// How often the loader passed over a kernel's name.
     #[cfg(test)]
-    pub(crate) fn empty(&self, kernel: &str) -> u64 {
-        self.empty.get(kernel).copied().unwrap_or_default()
+    pub(crate) fn passed(&self, kernel: &str) -> u64 {
+        self.passed.get(kernel).copied().unwrap_or_default()
     }
 
     /// How often a kernel came up, and how often after others had failed.
@@ -163,8 +163,8 @@ impl fmt::Display for Report {
                 "comes up:   {boots} `{kernel}`, {after} of them after a trial that fails"
             )?;
         }
-        for (name, count) in &self.empty {
-            writeln!(f, "empty:      {count} times `{name}`, which the loader passes over")?;
+        for (name, count) in &self.passed {
+            writeln!(f, "passed:     {count} times `{name}`, which says no version to the loader")?;
         }
         let violations: u64 = self.violations.values().map(|found| found.count).sum();
         write!(f, "violations: {violations}")?;

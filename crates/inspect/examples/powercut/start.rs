@@ -18,8 +18,9 @@ pub(crate) struct Start {
     pub(crate) boots: Option<String>,
     /// Kernels on trial that are tried before it and fail.
     pub(crate) fallen: Vec<String>,
-    /// Names that an update or a commit leaves without content; the loader passes over them.
-    pub(crate) empty: Vec<String>,
+    /// Kernels' names that the loader passes over: a rename leaves one without content, a removal
+    /// one whose clusters are free but for the first.
+    pub(crate) passed: Vec<String>,
     /// Why a person would have to come.
     pub(crate) violation: Option<String>,
 }
@@ -36,10 +37,12 @@ const TRIES_LIMIT: u32 = 9;
 const PASSES: u32 = 2;
 
 /// A program of the ESP, as far as starting it needs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Program {
-    /// Where a kernel's version and sort key are known: they are what the loader reads.
+    /// Where a kernel's sort key and version are known: they are what the loader reads.
     version: Option<(String, String)>,
+    /// The clusters break off before the loader could read that.
+    cut_off: bool,
     root_hash: Option<[u8; 32]>,
     /// Why the firmware refuses it.
     refused: Option<String>,
@@ -57,8 +60,8 @@ struct Entry {
 struct Esp {
     loader: Option<String>,
     entries: Vec<Entry>,
-    /// Names of kernels that have no content.
-    empty: Vec<String>,
+    /// Names of kernels that have no `.osrel` to offer them by.
+    passed: Vec<String>,
 }
 
 /// First byte, length and generation.
@@ -96,7 +99,7 @@ impl Machine {
     fn walk(&mut self, disk: &mut Disk, start: &mut Start) -> Result<()> {
         let table = self.table(disk)?;
         let esp = self.esp(disk, &table)?;
-        start.empty.clone_from(&esp.empty);
+        start.passed.clone_from(&esp.passed);
         if let Some(why) = &esp.loader {
             bail!("the loader does not start: {why}");
         }
@@ -169,11 +172,11 @@ impl Machine {
         for (path, file) in volume.files.iter().filter(|(path, _)| offered(path)) {
             // The loader passes over what is no PE image with `.osrel`. That is what a rename on
             // vfat is between two flushes: the new name without clusters, the old one gone.
-            if file.size == 0 {
-                found.empty.push(path.clone());
+            let program = self.program(disk, esp, &volume, path);
+            if file.size == 0 || program.cut_off {
+                found.passed.push(path.clone());
                 continue;
             }
-            let program = self.program(disk, esp, &volume, path);
             found.entries.push(Entry { path: path.clone(), program });
         }
         found.entries.sort_by(preferred);
@@ -196,10 +199,23 @@ impl Machine {
         if let Some(known) = self.programs.get(&key) {
             return known.clone();
         }
-        let content = volume.content(&mut Window::new(disk, esp.offset, esp.length), path);
-        let program = content.and_then(|content| self.read(&content)).unwrap_or_else(|error| {
-            Program { version: None, root_hash: None, refused: Some(format!("{error:#}")) }
-        });
+        let mut window = Window::new(disk, esp.offset, esp.length);
+        let program = match volume.content(&mut window, path) {
+            Ok(content) => self.read(&content).unwrap_or_else(|error| Program {
+                refused: Some(format!("{error:#}")),
+                ..Program::default()
+            }),
+            Err(error) => {
+                let beginning = volume.beginning(&mut window, path).unwrap_or_default();
+                let os_release = uki::os_release(&beginning);
+                Program {
+                    cut_off: os_release.is_err(),
+                    version: os_release.ok().as_ref().and_then(named),
+                    root_hash: None,
+                    refused: Some(format!("{error:#}")),
+                }
+            }
+        };
         if !key.0.is_empty() {
             self.programs.insert(key, program.clone());
         }
@@ -211,10 +227,7 @@ impl Machine {
         let (mut version, mut root_hash) = (None, None);
         if uki::is_uki(&image) {
             let uki = uki::read(content)?;
-            let said =
-                |keys: &[&str]| keys.iter().find_map(|key| uki.os_release.get(*key)).cloned();
-            let key = said(&["IMAGE_ID", "ID"]).unwrap_or_default();
-            version = said(&["IMAGE_VERSION", "VERSION", "VERSION_ID"]).map(|said| (key, said));
+            version = named(&uki.os_release);
             root_hash = uki.root_hash();
         }
         let signatures = image.signatures(content)?;
@@ -224,7 +237,7 @@ impl Machine {
             signature.holds == Some(true) && (trusted || self.trusted.is_empty())
         });
         let refused = (!good).then(|| "no signature of a trusted key holds".to_owned());
-        Ok(Program { version, root_hash, refused })
+        Ok(Program { version, cut_off: false, root_hash, refused })
     }
 
     /// Whether the partitions that a root hash names hold what it is the root of.
@@ -246,6 +259,13 @@ impl Machine {
         self.slots.insert(key, measured.clone());
         measured
     }
+}
+
+/// The sort key and the version that the loader orders a kernel by.
+fn named(os_release: &BTreeMap<String, String>) -> Option<(String, String)> {
+    let said = |keys: &[&str]| keys.iter().find_map(|key| os_release.get(*key)).cloned();
+    let key = said(&["IMAGE_ID", "ID"]).unwrap_or_default();
+    said(&["IMAGE_VERSION", "VERSION", "VERSION_ID"]).map(|version| (key, version))
 }
 
 fn slot(
