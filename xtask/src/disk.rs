@@ -95,11 +95,50 @@ impl Esp {
         run(self.command("mcopy")?.arg("-o").arg(file).arg(name))
     }
 
+    /// Where a file's clusters are, by their numbers: each run's first and last.
+    fn clusters(&self, name: &str) -> Result<Vec<(u64, u64)>> {
+        let text = read(self.command("mshowfat")?.arg(name))?;
+        let text = String::from_utf8(text).context("read where the file's clusters are")?;
+        runs(&text).with_context(|| format!("read where clusters are: {text:?}"))
+    }
+
     fn command(&self, name: &str) -> Result<Command> {
         let mut command = tool(name)?;
         command.env("MTOOLS_SKIP_CHECK", "1").args(["-i", &self.0]);
         Ok(command)
     }
+}
+
+/// The runs that mshowfat prints: `name <first-last> <only>`.
+fn runs(text: &str) -> Option<Vec<(u64, u64)>> {
+    let runs = text.split('<').skip(1).map(|run| {
+        let (run, _) = run.split_once('>')?;
+        let (first, last) = run.split_once('-').unwrap_or((run, run));
+        Some((first.parse().ok()?, last.parse().ok()?))
+    });
+    runs.collect()
+}
+
+/// Frees the clusters of a file of the ESP in each allocation table and leaves its name, as a power
+/// cut inside a removal may. FAT32 (Microsoft FAT specification, 3 and 4).
+pub(crate) fn free_clusters(disk: &Path, name: &str) -> Result<()> {
+    let runs = Esp::of(disk)?.clusters(name)?;
+    let start = partition(disk, ESP)?.start;
+    let file = File::options().read(true).write(true).open(disk);
+    let file = file.with_context(|| format!("open `{}`", disk.display()))?;
+    let mut boot = [0; 512];
+    file.read_exact_at(&mut boot, start).context("read the boot sector")?;
+    let two = |at: usize| u64::from(u16::from_le_bytes([boot[at], boot[at + 1]]));
+    let (sector, reserved, tables) = (two(11), two(14), u64::from(boot[16]));
+    let size = two(36) | two(38) << 16;
+    for table in 0..tables {
+        let table = start + (reserved + table * size) * sector;
+        for (first, last) in &runs {
+            let free = vec![0; usize::try_from(4 * (last + 1 - first))?];
+            file.write_all_at(&free, table + 4 * first).context("free clusters")?;
+        }
+    }
+    Ok(())
 }
 
 /// Where a section's bytes lie in a PE file (Microsoft PE and COFF specification, 4).
@@ -172,6 +211,12 @@ mod tests {
         let extent = Extent { start: 266 * 4096, size: 20 * 4096 };
         assert_eq!(first(text, USR).unwrap(), extent);
         assert!(first(text, USR_VERITY).is_err());
+    }
+
+    #[test]
+    fn runs_of_clusters_are_read_as_mtools_prints_them() {
+        assert_eq!(runs("::/EFI/Linux/a.efi <41-5680> <7> \n").unwrap(), [(41, 5680), (7, 7)]);
+        assert!(runs("::/a <4-x>").is_none());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 pub(crate) mod bad;
 mod by_hand;
+mod cut_off;
 mod cuts;
 mod firsts;
 mod host;
@@ -155,6 +156,7 @@ fn hosts() -> Vec<Case> {
         case("changed-by-hand", false, by_hand::show),
         case("watchdog", false, watchdog::show),
         case("power-cuts-booted", false, cuts::show),
+        case("removal-cut-off", false, cut_off::show),
     ];
     cases.extend(twin::ALL.iter().map(|(name, comes)| {
         case(format!("twin-{name}"), false, |ground| twin::show(name, *comes, ground))
