@@ -133,6 +133,7 @@ pub(crate) fn test(options: &Options) -> Result<()> {
             ]))
         }
     });
+    tally.step("documentation", check::documentation);
     tally.step("examples in the documentation", || {
         run(cargo().args(["test", "--quiet", "--workspace", "--doc"]))
     });

@@ -17,7 +17,7 @@ const S_IFDIR: u32 = 0o040_000;
 const S_IFREG: u32 = 0o100_000;
 const S_IFLNK: u32 = 0o120_000;
 
-/// The extended attribute of [`file`] (libostree, `ostree-repo-private.h`).
+/// The extended attribute of [`file()`] (libostree, `ostree-repo-private.h`).
 pub(crate) const FILE_METADATA: &str = "user.ostreemeta";
 
 /// A content object: what precedes the content, and the checksum over both.

@@ -1,7 +1,7 @@
 //! The static web server of a feed, and what can go wrong with one.
 //!
 //! One thread a connection, one answer a connection (RFC 9112), on a free port of the loopback. A
-//! guest reaches it under one fixed address, whatever the port is: see [`netdev`].
+//! guest reaches it under one fixed address, whatever the port is: see `network` in `qemu.rs`.
 
 use std::collections::BTreeMap;
 use std::fs::File;
