@@ -57,7 +57,8 @@ impl Pool {
     pub fn open(store: &Store) -> Result<Self> {
         let path = store.root().join("pool");
         let repo = Repo::new_for_path(path.join("repo"));
-        let made = path.join("repo/config");
+        // libostree makes this folder last, and completes a repository that has none.
+        let made = path.join("repo/objects");
         for part in ["admitted", "committed"] {
             fs::create_dir_all(path.join(part))
                 .with_context(|| format!("make the pool `{}`", path.display()))?;

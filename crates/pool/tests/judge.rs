@@ -66,6 +66,43 @@ fn stock_ostree_finds_every_object_of_a_commit_sound_and_refuses_a_damaged_one()
 }
 
 #[test]
+fn a_repository_that_a_killed_builder_left_half_made_is_completed() {
+    // What there is after each step of making one, by libostree's order.
+    for there in [&[][..], &["config"], &["config", "tmp"], &["config", "tmp", "state", "refs"]] {
+        let store = Store::open(&judge::scratch("pool-half-made"), None).unwrap();
+        let path = Pool::open(&store).unwrap().path();
+        for entry in fs::read_dir(&path).unwrap().map(Result::unwrap) {
+            if there.iter().any(|kept| entry.file_name() == *kept) {
+                continue;
+            }
+            if entry.file_type().unwrap().is_dir() {
+                fs::remove_dir_all(entry.path()).unwrap();
+            } else {
+                fs::remove_file(entry.path()).unwrap();
+            }
+        }
+        let pool = Pool::open(&store).unwrap();
+        commit(&pool, &sample(&store));
+        let ran = ostree(&pool, &["fsck"]);
+        assert!(ran.ok, "{there:?}: {}", ran.text);
+    }
+}
+
+#[test]
+fn a_repository_is_made_once_however_many_builders_ask() {
+    for round in 0..50 {
+        let store = Store::open(&judge::scratch("pool-at-once"), None).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    Pool::open(&store).map(drop).unwrap_or_else(|e| panic!("{round}: {e:#}"))
+                });
+            }
+        });
+    }
+}
+
+#[test]
 fn a_content_lies_on_disk_once_and_a_commit_is_a_function_of_its_tree() {
     use std::os::unix::fs::MetadataExt;
     let first = Store::open(&judge::scratch("pool-once"), None).unwrap();
