@@ -71,14 +71,14 @@ fn a_repository_that_a_killed_builder_left_half_made_is_completed() {
     for there in [&[][..], &["config"], &["config", "tmp"], &["config", "tmp", "state", "refs"]] {
         let store = Store::open(&judge::scratch("pool-half-made"), None).unwrap();
         let path = Pool::open(&store).unwrap().path();
-        for entry in fs::read_dir(&path).unwrap().map(Result::unwrap) {
-            if there.iter().any(|kept| entry.file_name() == *kept) {
+        for entry in store::list(&path).unwrap() {
+            if there.iter().any(|kept| entry.ends_with(kept)) {
                 continue;
             }
-            if entry.file_type().unwrap().is_dir() {
-                fs::remove_dir_all(entry.path()).unwrap();
+            if entry.is_dir() {
+                fs::remove_dir_all(entry).unwrap();
             } else {
-                fs::remove_file(entry.path()).unwrap();
+                fs::remove_file(entry).unwrap();
             }
         }
         let pool = Pool::open(&store).unwrap();
