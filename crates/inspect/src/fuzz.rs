@@ -31,6 +31,7 @@ pub fn fat(bytes: &[u8]) {
     if let Ok((volume, _)) = fat::survey(&mut device) {
         for path in volume.files.keys() {
             let _ = volume.content(&mut device, path);
+            let _ = volume.beginning(&mut device, path);
         }
     }
 }
@@ -47,6 +48,7 @@ pub fn pe(bytes: &[u8]) {
         let _ = uki::is_uki(&found);
         let _ = found.content(bytes, ".linux");
     }
+    let _ = uki::os_release(bytes);
     if let Ok(found) = uki::read(bytes) {
         let _ = found.root_hash();
     }

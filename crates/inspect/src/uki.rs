@@ -53,14 +53,18 @@ pub fn is_uki(image: &FoundPe) -> bool {
 /// `.osrel` of a unified kernel image, by key, quotes taken away. Nothing behind that section is
 /// read: `file` may be the beginning of one.
 pub fn os_release(file: &[u8]) -> Result<BTreeMap<String, String>> {
-    let text = text(file, &pe::sections(file)?, ".osrel")?;
-    let text = text.context("the image has no section `.osrel`")?;
+    assignments(file, &pe::sections(file)?)
+}
+
+fn assignments(file: &[u8], sections: &[FoundSection]) -> Result<BTreeMap<String, String>> {
+    let text = text(file, sections, ".osrel")?.context("the image has no section `.osrel`")?;
     Ok(text.lines().filter_map(assignment).collect())
 }
 
 fn view(file: &[u8], image: &FoundPe) -> Result<FoundUki> {
     image.content(file, ".linux")?.context("the image has no section `.linux`")?;
-    let os_release = os_release(file)?;
+    let os_release = assignments(file, &image.sections)?;
+    let text = |name| text(file, &image.sections, name);
     let mut sections = BTreeMap::new();
     for section in &image.sections {
         let content = image.content(file, &section.name)?.unwrap_or_default();
@@ -71,12 +75,9 @@ fn view(file: &[u8], image: &FoundPe) -> Result<FoundUki> {
     }
     Ok(FoundUki {
         os_release,
-        command_line: text(file, &image.sections, ".cmdline")?
-            .unwrap_or_default()
-            .trim()
-            .to_owned(),
-        kernel: text(file, &image.sections, ".uname")?.map(|text| text.trim().to_owned()),
-        sbat: text(file, &image.sections, ".sbat")?,
+        command_line: text(".cmdline")?.unwrap_or_default().trim().to_owned(),
+        kernel: text(".uname")?.map(|text| text.trim().to_owned()),
+        sbat: text(".sbat")?,
         sections,
         signatures: image.signatures(file)?,
         digest: image.digest.clone(),

@@ -18,8 +18,8 @@ pub(crate) struct Start {
     pub(crate) boots: Option<String>,
     /// Kernels on trial that are tried before it and fail.
     pub(crate) fallen: Vec<String>,
-    /// Kernels' names that the loader passes over: a rename leaves one without content, a removal
-    /// one whose clusters are free but for the first.
+    /// Kernels' names that the loader passes over: a rename that is cut leaves one without content,
+    /// a removal one that breaks off.
     pub(crate) passed: Vec<String>,
     /// Why a person would have to come.
     pub(crate) violation: Option<String>,
@@ -170,8 +170,9 @@ impl Machine {
             None => Some(format!("there is no `{REMOVABLE}`")),
         };
         for (path, file) in volume.files.iter().filter(|(path, _)| offered(path)) {
-            // The loader passes over what is no PE image with `.osrel`. That is what a rename on
-            // vfat is between two flushes: the new name without clusters, the old one gone.
+            // The loader passes over what is no PE image with `.osrel`. Between two flushes on vfat a
+            // rename is a new name without clusters, the old one gone, and a removal may be a name
+            // whose clusters are free.
             let program = self.program(disk, esp, &volume, path);
             if file.size == 0 || program.cut_off {
                 found.passed.push(path.clone());
