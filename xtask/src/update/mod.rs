@@ -276,6 +276,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_went_well_in_runs_side_by_side_is_kept() {
+        let file = target().join("scratch/xtask-done");
+        versions::put(&file, b"hash\n").unwrap();
+        let (one, other) = (Done { file: file.clone() }, Done { file });
+        one.add("a", 1, "seen").unwrap();
+        other.add("b", 2, "seen").unwrap();
+        for done in [one, other] {
+            assert!(done.has("a") && done.has("b") && !done.has("c"));
+        }
+    }
+
+    #[test]
     fn every_case_has_a_name_of_its_own_and_those_of_each_run_are_there() {
         let cases = cases();
         let mut names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
