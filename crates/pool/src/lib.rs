@@ -50,6 +50,10 @@ pub struct Verified {
     pub damaged: Vec<String>,
 }
 
+/// ostree.repo-config(5).
+const CORE: &str = "core";
+const KEPT_FREE: &str = "min-free-space-percent";
+
 const NEVER: Option<&gio::Cancellable> = None;
 
 impl Pool {
@@ -74,7 +78,22 @@ impl Pool {
         repo.open(NEVER).with_context(|| format!("open the pool `{}`", path.display()))?;
         // Everything here can be made again from the packages.
         repo.set_disable_fsync(true);
-        Ok(Self { store: store.clone(), repo, checksums: Checksums::default() })
+        let pool = Self { store: store.clone(), repo, checksums: Checksums::default() };
+        pool.use_the_whole_disk().context("set up the pool's repository")?;
+        Ok(pool)
+    }
+
+    /// libostree keeps 3 % of a disk free, on a large one more than a build takes. A full disk is
+    /// an error that loses nothing here, so the last byte may be used.
+    fn use_the_whole_disk(&self) -> Result<()> {
+        let config = self.repo.copy_config();
+        if config.string(CORE, KEPT_FREE).is_ok_and(|said| said == "0") {
+            return Ok(());
+        }
+        config.set_string(CORE, KEPT_FREE, "0");
+        // The file is replaced at once, and every builder writes the same.
+        self.repo.write_config(&config).context("write its configuration")?;
+        self.repo.reload_config(NEVER).context("read its configuration again")
     }
 
     /// Where the repository lies, for stock tools.

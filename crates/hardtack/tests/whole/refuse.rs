@@ -88,6 +88,18 @@ fn s2_a_full_disk_that_is_given_room() {
     bench.golden();
 }
 
+/// Little of a large disk is free, and yet more than the build takes.
+#[test]
+fn s2_the_last_of_a_large_disk_is_used() {
+    let bench = Bench::new("s2-last");
+    let ran = bench.mounted(
+        "mkdir -p $BENCH/store\nmount -t tmpfs -o size=1g none $BENCH/store\n\
+         fallocate -l 1000m $BENCH/store/ballast",
+    );
+    assert_eq!(ran.code, Some(0), "{}", ran.text);
+    bench.golden();
+}
+
 #[test]
 fn s3_a_failing_disk_at_one_call() {
     let calls = "read,pread64,write,fsync,copy_file_range,sendfile";
