@@ -62,6 +62,20 @@ pub struct Origin {
     pub allow_rollback: Option<String>,
 }
 
+/// Where things are kept, and what is known of packages.
+#[derive(Debug, Args)]
+pub struct Places {
+    /// Where bytes and results are kept (default: the user's cache directory).
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// Where locks of profiles without one are kept (default: `locks` in the store).
+    #[arg(long, value_name = "DIR")]
+    pub locks: Option<PathBuf>,
+    /// Rules for packages (default: `rules` beside the profile).
+    #[arg(long, value_name = "DIR")]
+    pub rules: Option<PathBuf>,
+}
+
 /// `hardtack image`.
 #[derive(Debug, Args)]
 pub struct Image {
@@ -70,18 +84,11 @@ pub struct Image {
     /// Where the image goes (default: `<id>` in the working directory).
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
-    /// Where bytes and results are kept (default: the user's cache directory).
-    #[arg(long, value_name = "DIR")]
-    pub store: Option<PathBuf>,
+    #[command(flatten)]
+    pub places: Places,
     /// Signing keys; development keys are made where there are none (default: `keys` in the store).
     #[arg(long, value_name = "DIR")]
     pub keys: Option<PathBuf>,
-    /// Where locks of profiles without one are kept (default: `locks` in the store).
-    #[arg(long, value_name = "DIR")]
-    pub locks: Option<PathBuf>,
-    /// Rules for packages (default: `rules` beside the profile).
-    #[arg(long, value_name = "DIR")]
-    pub rules: Option<PathBuf>,
     /// The image's version (default: the profile's, else the date of the lock's epoch).
     #[arg(long, value_name = "VERSION")]
     pub version: Option<String>,
@@ -145,15 +152,8 @@ pub struct NewRule {
     /// The draft's file, which must not be there (default: standard output).
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Where bytes and results are kept (default: the user's cache directory).
-    #[arg(long, value_name = "DIR")]
-    pub store: Option<PathBuf>,
-    /// Where locks of profiles without one are kept (default: `locks` in the store).
-    #[arg(long, value_name = "DIR")]
-    pub locks: Option<PathBuf>,
-    /// Rules for packages (default: `rules` beside the profile).
-    #[arg(long, value_name = "DIR")]
-    pub rules: Option<PathBuf>,
+    #[command(flatten)]
+    pub places: Places,
     #[command(flatten)]
     pub origin: Origin,
 }
@@ -211,18 +211,11 @@ pub struct Tree {
     /// Write the tree here as a tar archive with numeric owners, and print nothing.
     #[arg(long, value_name = "FILE")]
     pub tar: Option<PathBuf>,
-    /// Where bytes and results are kept (default: the user's cache directory).
-    #[arg(long, value_name = "DIR")]
-    pub store: Option<PathBuf>,
+    #[command(flatten)]
+    pub places: Places,
     /// Signing keys, whose public halves are part of a tree (default: `keys` in the store).
     #[arg(long, value_name = "DIR")]
     pub keys: Option<PathBuf>,
-    /// Where locks of profiles without one are kept (default: `locks` in the store).
-    #[arg(long, value_name = "DIR")]
-    pub locks: Option<PathBuf>,
-    /// Rules for packages (default: `rules` beside the profile).
-    #[arg(long, value_name = "DIR")]
-    pub rules: Option<PathBuf>,
     /// The image's version (default: the profile's, else the date of the lock's epoch).
     #[arg(long, value_name = "VERSION")]
     pub version: Option<String>,
@@ -261,15 +254,8 @@ pub struct Inspect {
 pub struct Settled {
     /// The profile's file.
     pub profile: PathBuf,
-    /// Where bytes and results are kept (default: the user's cache directory).
-    #[arg(long, value_name = "DIR")]
-    pub store: Option<PathBuf>,
-    /// Where locks of profiles without one are kept (default: `locks` in the store).
-    #[arg(long, value_name = "DIR")]
-    pub locks: Option<PathBuf>,
-    /// Rules for packages (default: `rules` beside the profile).
-    #[arg(long, value_name = "DIR")]
-    pub rules: Option<PathBuf>,
+    #[command(flatten)]
+    pub places: Places,
     /// The image's version (default: the profile's, else the date of the lock's epoch).
     #[arg(long, value_name = "VERSION")]
     pub version: Option<String>,

@@ -61,11 +61,7 @@ fn place(store: &Store, id: &str) -> PathBuf {
 /// Says it on standard output. No stage runs and nothing is written.
 pub(crate) fn explain(arguments: &Explain) -> Result<()> {
     let of = &arguments.of;
-    let root = match &of.store {
-        Some(root) => root.clone(),
-        None => hand_over::cache_directory().fault(Fault::Output)?,
-    };
-    let locks = of.locks.clone().unwrap_or_else(|| root.join("locks"));
+    let (root, locks) = hand_over::places(&of.places)?;
     let plan = inputs::settled(of, &locks)?;
     let program = hand_over::development_salt()?;
     let store = Store::look(&root, program);

@@ -11,7 +11,7 @@ use release::{MANIFEST, Manifest, Offer};
 use sign::{Directory, Signer as _};
 use store::{Digest, Store};
 
-use crate::args::Image;
+use crate::args::{Image, Places};
 use crate::fault::{Fault, Or as _};
 use crate::output::{Checksums, Written};
 use crate::pipeline::{self, Built};
@@ -40,11 +40,7 @@ pub(crate) struct Ready {
 
 /// Reads the wishes; a lock is made where there is none.
 pub(crate) fn begin(arguments: &Image) -> Result<Begun> {
-    let root = match &arguments.store {
-        Some(root) => root.clone(),
-        None => cache_directory().fault(Fault::Output)?,
-    };
-    let locks = arguments.locks.clone().unwrap_or_else(|| root.join("locks"));
+    let (root, locks) = places(&arguments.places)?;
     let (plan, options) = inputs::plan(arguments, &locks)?;
     Ok(Begun { root, plan, options })
 }
@@ -239,6 +235,18 @@ fn check_space(directory: &Path, needed: u64) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Where the store is, and where locks of profiles without one are.
+pub(crate) fn places(said: &Places) -> Result<(PathBuf, PathBuf)> {
+    let root = root(said.store.as_deref())?;
+    let locks = said.locks.clone().unwrap_or_else(|| root.join("locks"));
+    Ok((root, locks))
+}
+
+/// Where the store is: what the command line says, else the user's own.
+pub(crate) fn root(said: Option<&Path>) -> Result<PathBuf> {
+    said.map_or_else(cache_directory, |said| Ok(said.to_path_buf())).fault(Fault::Output)
 }
 
 /// Where bytes and results are kept when the command line does not say.

@@ -82,7 +82,8 @@ pub(crate) fn wishes(profile: &Path, rules: Option<&Path>) -> Result<Wishes> {
 
 /// The plan of `hardtack image`, its lock obeyed, reused or made.
 pub(crate) fn plan(arguments: &args::Image, locks: &Path) -> Result<(Plan, Options)> {
-    let wishes = wishes(&arguments.profile, arguments.rules.as_deref()).fault(Fault::Profile)?;
+    let wishes =
+        wishes(&arguments.profile, arguments.places.rules.as_deref()).fault(Fault::Profile)?;
     wishes.rules.check().fault(Fault::Profile)?;
     let options = options(&arguments.origin);
     let lock = lock(arguments, &wishes, &options, locks).fault(Fault::Lock)?;
@@ -134,7 +135,7 @@ pub(crate) fn lock_with(
 /// nothing is written.
 pub(crate) fn settled(arguments: &args::Settled, locks: &Path) -> Result<Plan> {
     let profile = &arguments.profile;
-    let wishes = wishes(profile, arguments.rules.as_deref()).fault(Fault::Profile)?;
+    let wishes = wishes(profile, arguments.places.rules.as_deref()).fault(Fault::Profile)?;
     let own = beside(profile);
     let kept = || Ok::<_, anyhow::Error>(locks.join(own.file_name().context("name the lock")?));
     let path = if own.exists() { own.clone() } else { kept().fault(Fault::Lock)? };

@@ -22,8 +22,7 @@ pub(crate) fn run(verb: &args::Store) -> Result<()> {
 }
 
 fn place(given: &Option<PathBuf>) -> Result<PathBuf> {
-    let place = given.clone().map_or_else(hand_over::cache_directory, Ok);
-    let place = place.fault(Fault::Output)?;
+    let place = hand_over::root(given.as_deref())?;
     if !place.is_dir() {
         return Err(anyhow::anyhow!("there is no store `{}`", place.display()))
             .fault(Fault::Output);

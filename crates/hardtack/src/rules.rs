@@ -18,13 +18,10 @@ use crate::{hand_over, print, progress};
 /// Writes the draft of a package's rule.
 pub(crate) fn new(arguments: &NewRule) -> Result<()> {
     let profile = &arguments.profile;
-    let wishes = inputs::wishes(profile, arguments.rules.as_deref()).fault(Fault::Profile)?;
+    let wishes =
+        inputs::wishes(profile, arguments.places.rules.as_deref()).fault(Fault::Profile)?;
     let options = inputs::options(&arguments.origin);
-    let root = match &arguments.store {
-        Some(root) => root.clone(),
-        None => hand_over::cache_directory().fault(Fault::Output)?,
-    };
-    let locks = arguments.locks.clone().unwrap_or_else(|| root.join("locks"));
+    let (root, locks) = hand_over::places(&arguments.places)?;
     let lock = inputs::lock_with(&arguments.package, profile, &wishes, &options, &locks);
     let lock = lock.fault(Fault::Lock)?;
     std::fs::create_dir_all(&root)

@@ -46,14 +46,12 @@ pub(crate) fn run(arguments: args::Tree) -> Result<()> {
 
 impl From<args::Tree> for args::Image {
     fn from(tree: args::Tree) -> Self {
-        let args::Tree { profile, store, keys, locks, rules, version, locked, origin, .. } = tree;
+        let args::Tree { profile, places, keys, version, locked, origin, .. } = tree;
         Self {
             profile,
             output: None,
-            store,
+            places,
             keys,
-            locks,
-            rules,
             version,
             update: false,
             previous: None,

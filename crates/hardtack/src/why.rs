@@ -35,11 +35,7 @@ struct Asked {
 /// Answers on standard output.
 pub(crate) fn why(arguments: &Why) -> Result<()> {
     let of = &arguments.of;
-    let root = match &of.store {
-        Some(root) => root.clone(),
-        None => hand_over::cache_directory().fault(Fault::Output)?,
-    };
-    let locks = of.locks.clone().unwrap_or_else(|| root.join("locks"));
+    let (root, locks) = hand_over::places(&of.places)?;
     let plan = inputs::settled(of, &locks)?;
     let store = Store::open(&root, hand_over::development_salt()?).fault(Fault::Output)?;
     let output = arguments.output.clone().unwrap_or_else(|| PathBuf::from(&plan.host.id));
